@@ -64,6 +64,16 @@ class TimeDrift:
         return f"{moved}; {ranks} and {number(self.after)} later"
 
 
+@dataclass(frozen=True, eq=False)
+class DriftSide:
+    """The events of one class: their places among those looked at, which are late, and which are of the first half."""
+
+    name: str
+    rows: IntArray
+    late: BoolArray
+    half: BoolArray
+
+
 class TimeDrifts:
     """The times and outcomes that columns are held against, thinned once for all.
 
@@ -81,23 +91,24 @@ class TimeDrifts:
         times = event_time.gather(self._rows).cast(pl.Int64).to_numpy()
         self._fraud: BoolArray = label.gather(self._rows).to_numpy() == 1
         self._half: BoolArray = np.random.default_rng(0).integers(0, 2, len(times)).astype(np.bool_)
-        self._late = {side: _late(times, rows) for side, rows in self._sides().items()}
-        self._all_late = _late(times, np.ones(len(times), dtype=np.bool_)) if len(times) else np.empty(0, np.bool_)
-
-    def _sides(self) -> dict[str, BoolArray]:
         sides = {"legitimate events": ~self._fraud, "frauds": self._fraud}
-        return {side: rows for side, rows in sides.items() if int(rows.sum()) >= MIN_ROWS}
+        self._sides = [
+            DriftSide(name, np.flatnonzero(rows), _late(times, rows)[rows], self._half[rows])
+            for name, rows in sides.items()
+            if int(rows.sum()) >= MIN_ROWS
+        ]
+        self._all_late = _late(times, np.ones(len(times), dtype=np.bool_)) if len(times) else np.empty(0, np.bool_)
 
     def judge(self, column: pl.Series) -> TimeDrift | None:
         """Return how far a column moves with time, where that is surely above `MOVED`; shape ``(n_events,)``."""
-        if not self._late or column.dtype.is_temporal() or column.dtype.is_nested():
+        if not self._sides or column.dtype.is_temporal() or column.dtype.is_nested():
             return None
         codes = _codes(column.gather(self._rows))
         worst: tuple[float, str] | None = None
-        for side, rows in self._sides().items():
-            found = self._moved(codes[rows], self._late[side][rows], self._half[rows])
+        for side in self._sides:
+            found = self._moved(codes[side.rows], side.late, side.half)
             if found is not None and (worst is None or found > worst[0]):
-                worst = found, side
+                worst = found, side.name
         if worst is None:
             return None
         before, after = self._outcome(codes)

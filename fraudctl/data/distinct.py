@@ -173,7 +173,8 @@ def _grouped(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     rows are sorted by the whole hash.
     """
     low = np.uint64((1 << max(1, len(hashes) - 1).bit_length()) - 1)
-    rows = (np.sort((hashes & ~low) | np.arange(len(hashes), dtype=np.uint64)) & low).astype(np.int64)
+    packed = pl.Series((hashes & ~low) | np.arange(len(hashes), dtype=np.uint64))
+    rows = (packed.sort().to_numpy() & low).astype(np.int64)
     ordered = hashes[rows]
     shared = (ordered[1:] & ~low) == (ordered[:-1] & ~low)
     clash = shared & (ordered[1:] != ordered[:-1])

@@ -99,11 +99,11 @@ def tally(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) 
     >>> tally(pl.Series(["a", None, "a", "b"]), least_rows=1)
     Tally(n_null=1, n_unique=2, largest=2)
     """
-    return count(values, least_rows=least_rows, bits=bits).tally
+    return count(values, least_rows=least_rows, bits=bits, keep=False).tally
 
 
-def count(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) -> Counted:
-    """Count a column as `tally` does, and keep the distinct texts where one table holds them.
+def count(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS, keep: bool = True) -> Counted:
+    """Count a column as `tally` does, and ``keep`` the distinct texts where one table holds them.
 
     >>> found = count(pl.Series(["a", None, "a", "b"]), least_rows=1)
     >>> sorted(zip(found.texts, found.n))
@@ -123,7 +123,7 @@ def count(values: pl.Series, *, least_rows: int = LEAST_ROWS, bits: int = BITS) 
     if n_unique < 0:
         n_unique, largest = _counted_in_parts(*_divided(words, PARTS))
     found = Tally(len(values) - len(filled), int(n_unique), int(largest))
-    if dtype != pl.String or not len(firsts):
+    if not keep or dtype != pl.String or not len(firsts):
         return Counted(found)
     return Counted(found, filled.gather(pl.Series(firsts)), pl.Series(counts))
 

@@ -8,7 +8,8 @@ named by `Found.left_out`. Folders of Delta and Iceberg tables are no plain Parq
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
@@ -41,12 +42,11 @@ def kind_of(name: str) -> Kind | None:
     """Return the kind of a file by its first bytes, else by its name; None where it is of no kind that can be read."""
     if lake.is_lake(name):
         return "delta" if name.startswith(lake.DELTA) else "iceberg"
-    path = Path(name)
-    if "://" not in name and path.is_file():
-        with path.open("rb") as file:
+    if "://" not in name and os.path.isfile(name):  # noqa: PTH113 - of thousands of files, a Path takes most of the time
+        with open(name, "rb", buffering=0) as file:  # noqa: PTH123
             if file.read(4) == b"PAR1":
                 return "parquet"
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     if suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()
     found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
@@ -146,7 +146,7 @@ def _taken(fixed: str, inner: Mapping[str, PurePosixPath], *, pattern: str) -> F
     }
     taken = [name for name in inner if not hidden[name] and kind_of(name) is not None]
     left = [str(path) for name, path in inner.items() if name not in taken and path.suffix.lower() not in _SIDE]
-    _refuse_kinds(fixed, taken)
+    _refuse_kinds(fixed, map(kind_of, taken))
     return Found(taken, tuple(left))
 
 
@@ -165,29 +165,35 @@ def _until_sign(path: Path) -> Iterator[str]:
 
 
 def _sorted_out(folder: Path, items: Iterator[Path], *, pattern: str) -> Found:
-    taken: list[str] = []
+    taken: dict[str, Kind] = {}
     left: list[str] = []
-    plain: set[Path] = set()
-    for item in sorted(items):
-        inner = item.relative_to(folder)
-        for parent in () if inner.parent in plain else [folder / part for part in inner.parents]:
-            if lake.kind_at(parent) is not None:
-                _refuse_inside(parent)
-        plain.add(inner.parent)
-        hidden = [part for part in inner.parts if part[0] in "._" and f"/{part[0]}" not in f"/{pattern}"]
-        if item.stat().st_size == 0 and (hidden or kind_of(str(item)) is None):
-            continue  # _SUCCESS and the like
-        if hidden or kind_of(str(item)) is None:
-            if item.suffix.lower() not in _SIDE:
-                left.append(str(inner))
-            continue
-        taken.append(str(item))
-    _refuse_kinds(str(folder), taken)
-    return Found(taken, tuple(left))
+    plain: set[tuple[str, ...]] = set()
+    depth = len(folder.parts)
+    for item in sorted(items, key=lambda path: path.parts):
+        inner, name = item.parts[depth:], str(item)
+        if inner[:-1] not in plain:
+            _refuse_tables(folder, inner[:-1])
+            plain.add(inner[:-1])
+        hidden = any(part[0] in "._" and f"/{part[0]}" not in f"/{pattern}" for part in inner)
+        kind = None if hidden else kind_of(name)
+        if kind is not None:
+            taken[name] = kind
+        elif item.stat().st_size and item.suffix.lower() not in _SIDE:  # _SUCCESS and the like are empty
+            left.append("/".join(inner))
+    _refuse_kinds(str(folder), taken.values())
+    return Found(list(taken), tuple(left))
 
 
-def _refuse_kinds(folder: str, taken: Sequence[str]) -> None:
-    kinds = [words_of(kind_of(name)) for name in taken]
+def _refuse_tables(folder: Path, inner: tuple[str, ...]) -> None:
+    """Raise a DataError where a folder, or one between it and ``inner``, is a Delta or Iceberg table."""
+    for n in range(len(inner), -1, -1):
+        parent = folder.joinpath(*inner[:n])
+        if lake.kind_at(parent) is not None:
+            _refuse_inside(parent)
+
+
+def _refuse_kinds(folder: str, taken: Iterable[Kind | None]) -> None:
+    kinds = [words_of(kind) for kind in taken]
     if len(set(kinds)) > 1:
         counts = ", ".join(f"{kinds.count(word)} {word}" for word in sorted(set(kinds)))
         msg = f"{folder}: files of several kinds: {counts}"
@@ -207,6 +213,8 @@ def partitions(names: list[str]) -> dict[str, list[str | None]]:
 
 
 def _keys(name: str) -> dict[str, str | None]:
+    if "=" not in name:
+        return {}
     parts = [part.partition("=") for part in Path(name).parts[:-1] if "=" in part]
     return {key: None if value == NULL_PARTITION else unquote(value) for key, _, value in parts if key}
 

@@ -63,7 +63,7 @@ def entity_facts(name: str, ids: pl.Series, event_time: pl.Series, *, n_ids: int
     if one_in > 1:
         frame = frame.filter(pl.col("v").hash(seed=5) % one_in == 0)
     n_values, found = spells(frame["v"], frame["t"])
-    gaps, last = np.sort(found), frame.height - 1
+    gaps, last = pl.Series(found).sort().to_numpy(), frame.height - 1
     places = [min(last, int(share * frame.height)) for share in (0.005, 0.05, 0.5)]
     at = [float(gaps[place] / 1e6) if place < len(gaps) else np.inf for place in places]
     per_value = frame.height / max(1, n_values)

@@ -119,8 +119,12 @@ def init_project(
         proposal = replace(proposal, notes=(*proposal.notes, left_out_note(left)))
     sources = parse_sources(flags.sources) | parse_labels(flags.labels)
 
+    read: dict[int, tuple[Proposal, Project]] = {}
+
     def parsed(shape: Proposal) -> Project:
-        return _found_here(parse_project(render_project(shape), path=path), files, sources)
+        if id(shape) not in read:  # each is kept, so that its id stays its own
+            read[id(shape)] = shape, _found_here(parse_project(render_project(shape), path=path), files, sources)
+        return read[id(shape)][1]
 
     progress.stage("Holding the proposal against all rows")
     proposal, power, folds = _tried(proposal, parsed, found.raw, Steps(progress, 4))
