@@ -75,7 +75,7 @@ def _config() -> Spec:
     axis = {
         "labelColor": muted, "titleColor": muted, "gridColor": line, "domainColor": line, "tickColor": line,
         "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelPadding": 6, "titlePadding": 8,
-        "domain": False, "ticks": False, "labelLimit": 320,
+        "domain": False, "ticks": False, "labelLimit": 0,  # a limit has each measured twice, and numbers are short
     }  # fmt: skip
     return {
         "font": FONT,
@@ -83,6 +83,7 @@ def _config() -> Spec:
         "view": {"stroke": None},
         "axis": axis,
         "axisX": {"grid": False, "domain": True},
+        "axisDiscrete": {"labelLimit": 320},
         "text": {"color": ink, "fontSize": 11},
         "legend": {"labelColor": muted, "titleColor": muted, "labelFontSize": 11, "symbolType": "circle"},
         "bar": {"cornerRadius": 1},
@@ -244,7 +245,7 @@ def stacked_days(rows: Rows, *, series: Mapping[str, tuple[str, str]], title: st
     scale = {"domain": [text for text, _ in series.values()], "range": [colour(tone) for _, tone in series.values()]}
     named = [{**row, "kind": series[str(row["kind"])][0]} for row in rows]
     days = len({str(row["day"]) for row in rows})
-    label = {"labelExpr": "slice(datum.label, 5)", "labelAngle": 0, "labelOverlap": True}
+    label = {"labelExpr": "slice(datum.label, 5)", "labelAngle": 0, "labelOverlap": True, "labelLimit": 0}
     size = {"band": 0.7 if days > 3 else 0.3}
     layer = {
         "mark": {"type": "bar", "width": size},
