@@ -41,6 +41,8 @@ def refuse_beyond(values: npt.NDArray[Any], *, where: str) -> None:
         What the message names first, such as ``column 'eur' (amount)``.
     """
     with np.errstate(invalid="ignore"):
+        if bool((np.abs(values) <= LARGEST).all()):
+            return
         beyond = int(((np.abs(values) > LARGEST) & np.isfinite(values)).sum())
     if beyond:
         msg = f"{where}: {beyond} of {len(values)} values are larger than {exact(LARGEST)}; expected amounts of money"

@@ -394,7 +394,8 @@ def n_empty(ids: pl.Series) -> int:
     if ids.dtype not in (pl.String, pl.Categorical) and not isinstance(ids.dtype, pl.Enum):
         return ids.null_count()
     text = ids.cast(pl.String)
-    odd = text.filter(text.str.head(1).is_in(["", *BLANK]))
+    odd = text.filter((text < "!") | (text > "\x7f"))  # all others begin with a sign that is no space
+    odd = odd.filter(odd.str.head(1).is_in(["", *BLANK]))
     return ids.null_count() + int((odd.str.strip_chars(BLANK) == "").sum())
 
 

@@ -248,3 +248,10 @@ def test_a_csv_header_that_names_a_column_twice_is_refused_by_name(tmp_path: Pat
     assert refused.value.hint == "give each column a name of its own"
     (tmp_path / "f.csv").write_text("id,x,x_duplicated_0\n1,2,3\n")
     assert tables.scan([str(tmp_path / "f.csv")]).collect().columns == ["id", "x", "x_duplicated_0"]
+
+
+def test_ids_of_spaces_alone_name_nothing_whatever_the_space() -> None:
+    named = ["a", "!", " a", "\u00e9", "\u3000b", "\u200b"]
+    spaces = [sign * n for sign in tables.BLANK for n in (1, 3)]
+    assert tables.n_empty(pl.Series([*named, *spaces, "", None])) == len(spaces) + 2
+    assert tables.n_empty(pl.Series(named)) == 0
