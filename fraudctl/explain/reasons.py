@@ -183,7 +183,8 @@ def _usual_table(
     Memory grows with the events times `USUAL_EVENTS`, however many events an entity has.
     """
     wanted, t = frame[entity].gather(rows), micros(frame["event_time"].gather(rows))
-    past = history.filter(pl.col(entity).is_in(wanted.unique().implode())).sort(entity, "event_time", "event_id")
+    past = history.select(entity, "event_time", "event_id").with_row_index(".place")
+    past = past.filter(pl.col(entity).is_in(wanted.unique().implode())).sort(entity, "event_time", "event_id")
     code = pl.concat([past[entity], wanted]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
     known, mine, at = code[: past.height], code[past.height :], micros(past["event_time"])
     first, last = np.searchsorted(known, mine, side="left"), np.searchsorted(known, mine, side="right")
@@ -192,8 +193,8 @@ def _usual_table(
     )
     size = np.where(mine > 0, np.minimum(end - first, USUAL_EVENTS), 0)
     taken = np.repeat(end - np.cumsum(size), size) + np.arange(size.sum())
-    recent = past.select(names)[taken].with_columns(pl.Series(".row", np.repeat(rows, size)))
-    levels = [_usual_of(past.schema[name], name) for name in names]
+    recent = history.select(names)[past[".place"].gather(taken)].with_columns(pl.Series(".row", np.repeat(rows, size)))
+    levels = [_usual_of(history.schema[name], name) for name in names]
     return recent.group_by(".row", maintain_order=True).agg(levels)
 
 
