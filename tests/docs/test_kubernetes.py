@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -95,15 +97,22 @@ def test_every_file_belongs_to_a_level() -> None:
     assert files == {path for path in named if path.is_file()}
 
 
-def test_all_fit_the_schemas_of_kubernetes(manifests: list[Manifest]) -> None:
-    schemas = pytest.importorskip("kubernetes_validate")
+@pytest.fixture(scope="module")
+def schemas() -> Iterator[ModuleType]:
+    """The schemas of Kubernetes, whose files of megabytes are read once and not for each manifest."""
+    found = pytest.importorskip("kubernetes_validate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found.utils, "schema_contents", cache(found.utils.schema_contents))
+        yield found
+
+
+def test_all_fit_the_schemas_of_kubernetes(manifests: list[Manifest], schemas: ModuleType) -> None:
     for item in manifests:
         for version in (*VERSIONS, schemas.latest_version()):
             schemas.validate(item, version, strict=True)
 
 
-def test_the_schemas_find_a_slip() -> None:
-    schemas = pytest.importorskip("kubernetes_validate")
+def test_the_schemas_find_a_slip(schemas: ModuleType) -> None:
     item = next(i for i in rendered(DEPLOY / "base") if i["kind"] == "CronJob")
     item["spec"]["jobTemplate"]["spec"]["podFailurePolicies"] = {}
     with pytest.raises(schemas.ValidationError):
