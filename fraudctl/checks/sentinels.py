@@ -16,6 +16,8 @@ WORDS: Final = ("?", "na", "n/a", "#n/a", "null", "none", "nil", "-", "--", "nan
 _LONGEST: Final = max(map(len, WORDS))
 MOST_LIKELY: Final = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, 9999999.0)
 """Numbers that are used for one."""
+_FEW_TEXTS: Final = 1_000
+"""Texts that are looked at one by one."""
 FEW: Final = 10
 """Rows that such a value has to hold, at least."""
 _SHARE: Final = 0.001
@@ -60,7 +62,10 @@ def sentinel(values: pl.Series, counted: Counted | None = None) -> Sentinel | No
         return _number(values)
     if values.dtype != pl.String and values.dtype != pl.Categorical and not isinstance(values.dtype, pl.Enum):
         return None
-    held = _words(values.cast(pl.String)) if counted is None or counted.texts is None else _counted_words(counted)
+    texts = None if counted is None else counted.texts
+    if texts is not None and len(texts) <= _FEW_TEXTS and not any(text.lower() in WORDS for text in texts):
+        return None
+    held = _words(values.cast(pl.String)) if counted is None or texts is None else _counted_words(counted)
     held = held.group_by("word").agg(pl.col("n").sum()).sort("n", "word", descending=[True, False])
     if not held.height or held["n"][0] < _least(len(values)):
         return None

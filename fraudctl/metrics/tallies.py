@@ -24,7 +24,7 @@ LEAST_ROWS: Final = 500_000
 LEAST_CELLS: Final = 10_000_000
 """Cells from which the loop is worth its loading for shorter columns, too."""
 BITS: Final = 21
-"""Places of the table as a power of two, at most: 32 MB. Half of them may be taken."""
+"""Places of the table as a power of two, at most: 40 MB. Half of them may be taken."""
 FIRST_BITS: Final = 12
 GROWTH: Final = 3
 """Places of the first table, as a power of two, and by how much the next one is larger: few values stay near."""
@@ -157,28 +157,32 @@ def _counted(words: NDArray[np.uint64], most: int) -> tuple[int, int, NDArray[np
 
 @jit
 def _counted_within(words: NDArray[np.uint64], bits: int) -> tuple[int, int, NDArray[np.uint32], NDArray[np.uint32]]:
-    """Return what `_counted` does, with a table of ``2**bits`` places.
+    """Return what `_counted` does, with a table of ``2**bits`` places, each a word and beside it how often it came.
 
     Linear probing; the place of a word are the high bits of its product with 2**64 / golden ratio (Knuth 1973, 6.4).
     """
     size = 1 << bits
-    held, n = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
+    table = np.zeros((size, 2), np.uint64)
     places, firsts = np.empty(size // 2, np.uint32), np.empty(size // 2, np.uint32)
     shift, last = np.uint64(64 - bits), np.uint64(size - 1)
-    n_unique, largest = 0, np.uint32(0)
+    n_unique, largest = 0, np.uint64(0)
     for row in range(len(words)):
         word = words[row]
         place = (word * np.uint64(0x9E3779B97F4A7C15)) >> shift
-        while n[place] != 0 and held[place] != word:
+        while table[place, 1] != 0 and table[place, 0] != word:
             place = (place + np.uint64(1)) & last
-        if n[place] == 0:
+        n = table[place, 1] + np.uint64(1)
+        if n == 1:
             if 2 * n_unique >= size:
                 return -1, 0, firsts[:0], firsts[:0]
-            held[place], places[n_unique], firsts[n_unique] = word, place, row
+            table[place, 0], places[n_unique], firsts[n_unique] = word, place, row
             n_unique += 1
-        n[place] += np.uint32(1)
-        largest = max(largest, n[place])
-    return n_unique, int(largest), firsts[:n_unique].copy(), n[places[:n_unique]]
+        table[place, 1] = n
+        largest = max(largest, n)
+    counts = np.empty(n_unique, np.uint32)
+    for i in range(n_unique):
+        counts[i] = table[places[i], 1]
+    return n_unique, int(largest), firsts[:n_unique].copy(), counts
 
 
 @jit

@@ -70,6 +70,14 @@ def test_bins_are_those_of_average_ranks(found: list[float | None]) -> None:
     assert len({code for code, _ in pairs}) == len({bin_ for _, bin_ in pairs}) == len(pairs)
 
 
+@pytest.mark.parametrize("n", [0, 1, drift._FEW, drift._FEW + 1])
+def test_places_among_few_are_those_of_a_search(n: int) -> None:
+    random = np.random.default_rng(n)
+    ordered = np.unique(random.integers(-20, 2 * n + 1, n).astype(float))
+    values = random.choice(np.concatenate([ordered, [-math.inf, -0.0, 0.0, 0.5, math.inf]]), 500)
+    assert drift._places(ordered, values).tolist() == np.searchsorted(ordered, values, side="right").tolist()
+
+
 def test_a_column_that_stays_is_not_judged_to_move() -> None:
     random = np.random.default_rng(2)
     times = pl.Series([datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=i) for i in range(4_000)])
