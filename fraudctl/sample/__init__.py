@@ -47,7 +47,7 @@ class SampleData:
     truth: pl.DataFrame
 
 
-STEPS = 14
+STEPS = 15
 """How often `generate` says what comes next."""
 
 

@@ -242,4 +242,5 @@ def _transactions(
     )
     dead = pl.Series(rows.second >= begins.get("dead-feature", never) * DAY)
     table = table.with_columns(ip=pl.when(dead).then(None).otherwise(pl.col("ip")))
-    return frames.with_copies(table, streams("copies"), round(COPY_RATE * table.height))
+    table = frames.with_copies(table, streams("copies"), round(COPY_RATE * table.height))
+    return table[frames.order_of(table)]

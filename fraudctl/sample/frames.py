@@ -135,9 +135,14 @@ def with_gaps(frame: pl.DataFrame, draws: Draws, columns: Sequence[str]) -> pl.D
 
 
 def with_copies(frame: pl.DataFrame, draws: Draws, n: int) -> pl.DataFrame:
-    """Return the frame and ``n`` exact duplicates of rows of it, in order of time, then of transaction id."""
+    """Return the frame, and after it ``n`` exact duplicates of rows of it."""
     copied = np.sort(draws.order(len(frame))[:n])
-    return pl.concat([frame, frame[copied]]).sort("created_at", "transaction_id")
+    return pl.concat([frame, frame[copied]])
+
+
+def order_of(frame: pl.DataFrame) -> pl.Series:
+    """Return the positions of transactions in order of time, then of transaction id."""
+    return frame.select(pl.arg_sort_by("created_at", "transaction_id")).to_series()
 
 
 def _numbered(draws: Draws, prefix: str, n: int, *, after: pl.Series | None = None) -> pl.Series:

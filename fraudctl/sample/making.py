@@ -110,7 +110,10 @@ def make_sample(*, n_events: int, days: int, seed: int, start: datetime, tell: C
 def transactions_of(
     made: NumberedSample, *, later_days: int = 0, tell: Callable[[str], None] = lambda _: None
 ) -> pl.DataFrame:
-    """Lay out the transactions as an extract that is taken ``later_days`` after the end of the sample."""
+    """Lay out the transactions as an extract that is taken ``later_days`` after the end of the sample.
+
+    They are in order of time, then of transaction id, exact duplicates included.
+    """
     tell("outcomes")
     calendar = replace(made.world.calendar, days=made.world.calendar.days + later_days)
     labels = make_labels(calendar, Draws(made.seed, "labels"), made.rows)
@@ -118,8 +121,11 @@ def transactions_of(
     table = frames.transaction_frame(made.world, made.names, made.rows, labels, start=made.start)
     tell("gaps")
     table = frames.with_gaps(table, Draws(made.seed, "gaps"), frames.NULLABLE)
+    table = frames.with_copies(table, Draws(made.seed, "copies"), made.n_copies)
     tell("order of time")
-    return frames.with_copies(table, Draws(made.seed, "copies"), made.n_copies)
+    order = frames.order_of(table)
+    tell("rows in order")
+    return table[order]
 
 
 def make_plans(streams: Streams, calendar: Calendar, n: int, *, rate: float) -> Plans:
