@@ -409,7 +409,17 @@ def refuse_empty_ids(ids: pl.Series, *, where: str) -> None:
 
 def refuse_differing(raw: pl.LazyFrame, repeated: pl.Series, event_id: str, files: Collection[str]) -> None:
     """Raise a DataError where rows of one id (of those that ``repeated`` names) differ in any column of the file."""
-    rows = collect(raw.filter(pl.col(event_id).cast(repeated.dtype).is_in(repeated.implode())), files=files)
+    rows = collect(raw.filter(has_id(event_id, repeated)), files=files)
+    refuse_differing_rows(rows, event_id)
+
+
+def has_id(event_id: str, ids: pl.Series) -> pl.Expr:
+    """Return an expression of raw rows: whether their id is one of these."""
+    return pl.col(event_id).cast(ids.dtype).is_in(ids.implode())
+
+
+def refuse_differing_rows(rows: pl.DataFrame, event_id: str) -> None:
+    """Raise a DataError where raw rows of one id differ."""
     n_differing = rows.unique()[event_id].is_duplicated().sum()
     if n_differing:
         msg = (

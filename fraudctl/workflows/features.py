@@ -381,11 +381,16 @@ def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progres
     with temporary_folder(place.parent, "parts") as folder:
         progress.stage("Reading events into parts")
         entries = plan.definitions.load_entries()
-        chunks = spill_events(plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows, entries=entries)
+        chunks = spill_events(
+            plan.project, columns=plan.carried, folder=folder, rows=sizes.chunk_rows, entries=entries,
+            tell=_Pace(progress),
+        )  # fmt: skip
+        progress.stage("Reading other tables")
+        sources = plan.load_sources()
         progress.stage(f"Building {len(plan.features.names)} features for {sum(chunks.heights):,} events in parts")
         spilled = Spilled(
-            chunks.files, chunks.heights, plan.features, plan.project.data.timezone, plan.load_sources(), folder, sizes,
-        )  # fmt: skip
+            chunks.files, chunks.heights, plan.features, plan.project.data.timezone, sources, folder, sizes
+        )
         spilled.compute(_Pace(progress))
         progress.stage("Joining the parts in the order of time")
         pace = _Pace(progress)

@@ -265,7 +265,10 @@ class _Work:
         raw.sink_parquet(whole)
         project = _as_written(decider.project, whole)
         sizes = limits(memory - BASE_MEMORY, decider.features)
-        chunks = spill_events(project, columns=decider.carried, folder=folder, rows=sizes.chunk_rows, entries=entries)
+        chunks = spill_events(
+            project, columns=decider.carried, folder=folder, rows=sizes.chunk_rows, entries=entries,
+            tell=lambda what, done, of: self.progress.update(done, of, what),
+        )  # fmt: skip
         total = sum(chunks.heights)
         self.progress.stage(f"Building {len(decider.features.names)} features for {total:,} events in parts")
         spilled = Spilled(

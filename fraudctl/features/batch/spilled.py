@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from fraudctl.data.labels import CHANGES
+from fraudctl.disk.batches import BatchWriter, read_batch, write_batches, write_each
 from fraudctl.features.batch.engine import PRIOR, Engine
 from fraudctl.features.batch.groups import Array, Workers
 from fraudctl.features.batch.loading import default_workers
@@ -85,7 +85,7 @@ class _Results:
 
     def columns(self, chunk: int, names: Sequence[str]) -> pl.DataFrame:
         """Return some of the features of a chunk, in the order of its rows."""
-        parts = [_batch(self.folder / f"out{p}.arrow", chunk, names) for p in range(self.n_partitions)]
+        parts = [read_batch(self.folder / f"out{p}.arrow", chunk, names) for p in range(self.n_partitions)]
         order = np.load(self.folder / f"order{chunk}.npy")
         at = np.empty(len(order), np.int64)
         at[order] = np.arange(len(order))
@@ -126,9 +126,12 @@ class Spilled:
         for number, item in enumerate(todo):
             folder = self.folder / f"pass{number}"
             folder.mkdir()
+            name = item.entity or "everybody"
+            tell(f"parting by {name}", done, total)
             packing = self._scatter(item, folder)
             for p in range(packing.n_partitions):
-                name, before = item.entity or "everybody", done
+                before = done
+                tell(name, done, total)
 
                 def moved(rows: int, name: str = name, before: int = before) -> None:
                     tell(name, before + rows, total)
@@ -180,7 +183,7 @@ class Spilled:
             order = np.argsort(partition, kind="stable")
             np.save(folder / f"order{chunk}.npy", order.astype(np.int32))
             sizes = np.bincount(partition, minlength=packing.n_partitions)
-            _write(folder / f"in{chunk}.arrow", frame[pl.Series(order)], sizes.tolist())
+            write_batches(folder / f"in{chunk}.arrow", frame[pl.Series(order)], sizes.tolist())
 
         self.workers.each(work, range(len(self.chunks)))
         return packing
@@ -204,20 +207,20 @@ class Spilled:
         moved: Callable[[int], None],
     ) -> None:
         """Compute the features of a partition, piece by piece, and write them by chunk; tell how many rows are done."""
-        parts = [_batch(folder / f"in{chunk}.arrow", p) for chunk in range(len(self.chunks))]
+        parts = [read_batch(folder / f"in{chunk}.arrow", p) for chunk in range(len(self.chunks))]
         sizes = [part.height for part in parts]
         frame = pl.concat(parts).rechunk()
         del parts
         sources = {name: _own_rows(source, item.entity, p, packing) for name, source in self.sources.items()}
         edges = np.concatenate([[0], np.cumsum(sizes)])
-        with _Writer(folder / f"out{p}.arrow") as write, ThreadPoolExecutor(1) as pool:
+        with BatchWriter(folder / f"out{p}.arrow") as write, ThreadPoolExecutor(1) as pool:
             writing: Future[None] | None = None
             for first, stop in _pieces(edges, self.limits.piece_rows(frame.height, len(item.members) or 1)):
                 asking = int(edges[first]), int(edges[stop])
                 found = self._computed(frame, item, sources, asking, moved)
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(_write_all, write, found, sizes[first:stop])
+                writing = pool.submit(write_each, write, found, sizes[first:stop])
                 del found
             if writing is not None:
                 writing.result()
@@ -254,54 +257,3 @@ def _own_rows(source: pl.DataFrame, entity: str, p: int, packing: Packing) -> pl
     if entity not in source.columns:
         return source
     return source.filter(pl.Series(packing.partition_of[buckets_of(source[entity])] == p))
-
-
-# ---------------------------------------------------------------- files
-
-
-def _batch(path: Path, number: int, names: Sequence[str] | None = None) -> pl.DataFrame:
-    """Return a batch of a file, or only some of its columns: no other is read."""
-    with pa.OSFile(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        if names is not None and len(names) < len(reader.schema.names):
-            wanted = [reader.schema.names.index(name) for name in names]
-            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
-        found = pl.DataFrame(pl.from_arrow(reader.get_batch(number)))
-        return found if names is None else found.select(names)
-
-
-class _Writer:
-    """Writes frames as batches of one Arrow file, one for each call."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.sink: pa.ipc.RecordBatchFileWriter | None = None
-
-    def __enter__(self) -> Callable[[pl.DataFrame], None]:
-        return self.write
-
-    def write(self, frame: pl.DataFrame) -> None:
-        """Write one batch."""
-        table = frame.rechunk().to_arrow()
-        if self.sink is None:
-            self.sink = pa.ipc.new_file(str(self.path), table.schema)
-        batches = table.combine_chunks().to_batches()
-        empty = pa.RecordBatch.from_pylist([], schema=table.schema)
-        self.sink.write_batch(batches[0] if batches else empty)
-
-    def __exit__(self, *_: object) -> None:
-        if self.sink is not None:
-            self.sink.close()
-
-
-def _write(path: Path, frame: pl.DataFrame, sizes: Sequence[int]) -> None:
-    """Write a frame as one Arrow file with a batch for each of the consecutive sizes."""
-    with _Writer(path) as write:
-        _write_all(write, frame, sizes)
-
-
-def _write_all(write: Callable[[pl.DataFrame], None], frame: pl.DataFrame, sizes: Sequence[int]) -> None:
-    start = 0
-    for size in sizes:
-        write(frame.slice(start, size))
-        start += size

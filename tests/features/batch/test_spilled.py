@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from command_line import run_in
 from features.batch.test_sources import asking, events_frame, features_with, normalised, rows, source_frame
 from features.proof.test_against_reference import EVERYTHING, ZONE, tables
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from fraudctl.data import chunks
+from fraudctl.data.tables import load_events
 from fraudctl.errors import DataError, UsageError
 from fraudctl.features import build
 from fraudctl.features.batch.engine import Dropped, Engine
@@ -123,8 +126,6 @@ def test_chunks_hold_the_events_in_order_without_repetition(tmp_path, raw, shuff
         raw = pl.concat([raw, raw.sample(40, seed=1)]).sample(fraction=1.0, shuffle=True, seed=2)
     raw.write_parquet(tmp_path / "events.parquet", row_group_size=700)
     project = parse_project(TOML, path=tmp_path / "fraudctl.toml")
-    from fraudctl.data.tables import load_events
-
     folder = tmp_path / "parts"
     folder.mkdir()
     found = chunks.spill_events(project, columns=[], folder=folder, rows=900)
@@ -133,6 +134,36 @@ def test_chunks_hold_the_events_in_order_without_repetition(tmp_path, raw, shuff
     assert len(found.files) > 1
     assert (found.n_duplicates, found.known_until) == (whole.n_duplicates, whole.known_until)
     assert found.n_duplicates == (40 if shuffled else 0)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), fan=st.sampled_from([2, 3, 128]), width=st.sampled_from([1, 40, 5000]))
+def test_rows_in_any_order_become_chunks_that_do_not_overlap(tmp_path, raw, monkeypatch, data, fan, width):
+    """Rows moved by up to ``width`` places, few and many equal times, some rows twice: the table of one process."""
+    seed, coarse = data.draw(st.integers(0, 999)), data.draw(st.booleans())
+    random = np.random.default_rng(seed)
+    rows = raw.sort("at").head(data.draw(st.integers(1, 1500)))
+    if coarse:
+        rows = rows.with_columns(pl.col("at").dt.truncate("6h"))
+    rows = rows[np.sort(random.integers(0, len(rows), len(rows) // 20))].vstack(rows)
+    rows = rows[np.argsort(random.uniform(0, width, len(rows)) + np.argsort(np.argsort(rows["at"].to_numpy())))]
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    rows.write_parquet(folder / "events.parquet", row_group_size=50)
+    project = parse_project(TOML, path=folder / "fraudctl.toml")
+    told = []
+    monkeypatch.setattr(chunks, "_FAN", fan)
+    monkeypatch.setattr(chunks, "_HASHES", data.draw(st.sampled_from([1, 64])))
+    found = chunks.spill_events(project, columns=[], folder=folder, rows=60, tell=lambda *said: told.append(said))
+    whole = load_events(project)
+    parts = [pl.read_ipc(file) for file in found.files]
+    assert_frame_equal(pl.concat(parts), whole.frame)
+    assert [part.height for part in parts] == found.heights
+    assert found.n_duplicates == whole.n_duplicates
+    assert all(a["event_time"][-1] <= b["event_time"][0] for a, b in itertools.pairwise(parts))
+    assert sorted(folder.glob("*.arrow")) == sorted(found.files)
+    assert not list(folder.glob("*.npy"))
+    assert {total for _, _, total in told} == {len(rows)}
+    assert told[-1][1] == len(rows)
 
 
 def test_one_id_with_differing_rows_is_an_error_in_parts_too(tmp_path, raw):
