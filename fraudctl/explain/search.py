@@ -118,7 +118,7 @@ class _Search:
 
     def __init__(self, errors: Errors, held: BoolArray) -> None:
         self.errors = errors
-        self.matrix = held.astype(np.float32)
+        self.matrix = np.ascontiguousarray(held, dtype=np.float32)  # `take` would copy all of another order
         self.root = np.sqrt(errors.stake).astype(np.float32)[:, None]
         loss = (errors.weight * errors.stake * errors.rate).astype(np.float32)
         mean = (self.matrix * loss[:, None]).T @ self.matrix

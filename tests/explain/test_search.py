@@ -72,3 +72,13 @@ def test_no_slice_where_too_few_errors_meet_any_condition() -> None:
     errors, held = population(0)
     search = _Search(errors, np.zeros_like(held))
     assert search.run(np.flatnonzero(errors.error)) == []
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_are_taken_from_a_matrix_that_has_them_side_by_side(order: str) -> None:
+    """Of a matrix that has its columns side by side, numpy copies all before it takes a row: for each permutation."""
+    errors, held = population(4)
+    search = _Search(errors, np.asarray(held, order=order))  # type: ignore[call-overload]
+    assert search.matrix.flags.c_contiguous
+    rows = np.flatnonzero(errors.error)
+    assert search.run(rows) == _Search(errors, held).run(rows)
