@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,12 @@ from fraudctl.features.online.state import OnlineFeatures
 from fraudctl.features.online.tracks import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.values import code_of
 from fraudctl.features.online.verdicts import Verdicts
+from fraudctl.text.figures import whole
 
 Progress = Callable[[str, int, int], None]
 _PART = 1 << 16
+_TOLD = 1 << 20
+"""Events after which is told how many were taken in."""
 
 
 def take_history(
@@ -48,28 +52,22 @@ def take_history(
     progress("columns", 1, 4)
     state.texts.take_all(table, times)
     own, codes = _brought(state.plan.inputs[""], table, state.timezone)
+    progress("ids", 1, 4)
     slots = _event_slots(state, frame, times)
     before = int(np.searchsorted(times, until))
     layout, links = state.plan.layout, state.plan.links
     tracks, decays, hops = state.tracks[""], state.plan.decays, state.plan.hops
-    _in_full(
-        state,
-        before,
-        lambda at: intake.take_events(
-            state.heap,
-            layout,
-            tracks,
-            links,
-            decays,
-            hops,
-            slots[:before],
-            own[:before],
-            codes[:before],
-            as_read(times[:before]),
-            until,
-            at,
-        ),
-    )
+
+    def take(at: int, stop: int) -> int:
+        return intake.take_events(
+            state.heap, layout, tracks, links, decays, hops, slots[:before], own[:before], codes[:before],
+            as_read(times[:stop]), until, at,
+        )  # fmt: skip
+
+    for first in range(0, before, _TOLD):
+        progress(f"{whole(first)} events", 1, 4)
+        stop = min(first + _TOLD, before)
+        _in_full(state, stop, partial(take, stop=stop), first=first)
     state.now, state.n_events = until, frame.height
     progress("events", 2, 4)
     number = _remember(state, frame["event_id"], times, slots)
@@ -87,9 +85,9 @@ def _micros(times: pl.Series) -> Array:
     return np.ascontiguousarray(times.dt.epoch("us").fill_null(0).to_numpy())
 
 
-def _in_full(state: OnlineFeatures, n: int, work: Callable[[int], int]) -> None:
-    """Call a loop until it reaches the end; each time that it stops, lengthen the heap."""
-    at = work(0)
+def _in_full(state: OnlineFeatures, n: int, work: Callable[[int], int], *, first: int = 0) -> None:
+    """Call a loop from ``first`` on until it reaches the end; each time that it stops, lengthen the heap."""
+    at = work(first)
     while at < n:
         state.lengthen()
         at = work(at)

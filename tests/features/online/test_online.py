@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fraudctl.errors import BundleError, DataError
 from fraudctl.features import build
 from fraudctl.features.online import OnlineFeatures, from_bytes, from_history, to_bytes
+from fraudctl.features.online import history as taking
 from fraudctl.features.proof.reference import recompute
 
 DELAY = 2 * 86_400_000_000
@@ -98,6 +99,14 @@ def test_a_snapshot_and_a_history_go_on_as_if_nothing_had_been(columns, data, ev
     first, later = events.frame.head(n), events.frame.tail(-n)["event_id"].to_list()
     history = type(events)(first, first["event_time"][-1], 0)
     bulk = from_history(history, features, timezone=ZONE, label_delay_us=DELAY)
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(taking, "_TOLD", data.draw(st.integers(1, 8)))
+        often = from_history(
+            history, features, timezone=ZONE, label_delay_us=DELAY, progress=lambda *said: told.append(said)
+        )
+    assert to_bytes(often) == to_bytes(bulk)
+    assert {(what, 1, 4) for what in ("columns", "ids")} < set(told)
     until = first["event_time"].dt.epoch("us")[-1]
     left = [
         (time, kind, row) for time, kind, row in messages if row["event_id"] in later or (kind == 0 and time > until)
