@@ -166,6 +166,17 @@ def test_rows_in_any_order_become_chunks_that_do_not_overlap(tmp_path, raw, monk
     assert told[-1][1] == len(rows)
 
 
+def test_rows_without_a_time_are_each_taken_once(tmp_path, raw):
+    rows = pl.concat([raw, raw.head(30)]).drop("at").sample(fraction=1.0, shuffle=True, seed=4)
+    rows.write_parquet(tmp_path / "events.parquet", row_group_size=100)
+    timeless = TOML.replace('event_time = "at"\n', "").replace('label_delay = "1d"\n', "").split("[[features")[0]
+    project = parse_project(timeless + '[split]\nkind = "random"\n', path=tmp_path / "fraudctl.toml")
+    found = chunks.spill_events(project, columns=[], folder=tmp_path, rows=300)
+    whole = load_events(project)
+    assert_frame_equal(pl.concat([pl.read_ipc(file) for file in found.files]), whole.frame)
+    assert (found.n_duplicates, sum(found.heights)) == (30, 5000)
+
+
 def test_one_id_with_differing_rows_is_an_error_in_parts_too(tmp_path, raw):
     pl.concat([raw, raw.tail(1).with_columns(eur=pl.lit(1.5))]).write_parquet(tmp_path / "events.parquet")
     project = parse_project(TOML, path=tmp_path / "fraudctl.toml")
