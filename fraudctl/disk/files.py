@@ -182,7 +182,7 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(handle)
 
 
@@ -190,8 +190,15 @@ def _remove_folder_of_the_dead(folder: Path) -> None:
     if folder.is_dir() and not folder.is_symlink():
         handle = locked_strictly(folder)
         if handle is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as far as that is possible, and what one failed call has left of it, at a second attempt."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _begun_folder(parent: Path, name: str) -> tuple[int, Path]:
