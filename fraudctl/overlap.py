@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from fraudctl.data.labels import CHANGES, known_labels
+from fraudctl.progress import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def overlap(train: pl.DataFrame, test: pl.DataFrame, *, entities: list[str]) -> 
     return pooled_overlap([(train, test)], entities=entities)
 
 
-def pooled_overlap(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, entities: list[str]) -> SplitOverlap:
+def pooled_overlap(
+    periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, entities: list[str], watch: Watch = unwatched
+) -> SplitOverlap:
     """Return what training and test have in common: events, time, and ids of each entity.
 
     Shared ids are no fault, for a card that was seen is scored again; but what a model knows of them it need not know
@@ -88,6 +91,8 @@ def pooled_overlap(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, enti
         entities.
     entities
         Their names.
+    watch
+        Called with the name of each step before it begins.
 
     Returns
     -------
@@ -95,11 +100,13 @@ def pooled_overlap(periods: Sequence[tuple[pl.DataFrame, pl.DataFrame]], *, enti
         ``gap_days`` is negative where training and test interleave, and None where no event has a time.
     """
     gaps = [gap for train, test in periods if (gap := _gap_days(train, test)) is not None]
-    return SplitOverlap(
-        events=sum(int(test["event_id"].is_in(train["event_id"].implode()).sum()) for train, test in periods),
-        gap_days=min(gaps, default=None),
-        entities={name: _shared(periods, name) for name in entities},
-    )
+    watch("ids of events")
+    events = sum(int(test["event_id"].is_in(train["event_id"].implode()).sum()) for train, test in periods)
+    shared = {}
+    for name in entities:
+        watch(f"ids of {name}")
+        shared[name] = _shared(periods, name)
+    return SplitOverlap(events=events, gap_days=min(gaps, default=None), entities=shared)
 
 
 def _gap_days(train: pl.DataFrame, test: pl.DataFrame) -> float | None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+Watch = Callable[[str], object]
+"""Called with the name of a step before it begins; what is called changes nothing, and is quick."""
+
+
+def unwatched(_: str) -> None:
+    """Listen to no step."""
 
 
 class Progress(Protocol):

@@ -27,6 +27,7 @@ from fraudctl.evaluate.tables import by_segment, draw_tables, on_control_group
 from fraudctl.metrics import ratios
 from fraudctl.metrics.ratios import Ratio
 from fraudctl.policy.decide import Policy
+from fraudctl.progress import Watch
 from fraudctl.project import Project
 from fraudctl.split import RandomSplit, TimeSplit
 from fraudctl.uncertainty import Estimate, RankingIntervals, ratio_estimate, undefined
@@ -75,9 +76,15 @@ def evaluate(
     progress
         Called with what is done, metrics done, and metrics in all.
     """
+    progress = progress or _silent
     judged = prepare(scored, project)
     confidence = DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence
     settings = RankingIntervals(project.evaluate.replicates, seed, confidence)
+    metrics = _metrics(judged, settings, progress)
+
+    def watch(step: str) -> None:
+        progress(step, len(metrics), len(metrics))
+
     return Evaluation(
         model=model,
         as_of=as_of,
@@ -85,17 +92,17 @@ def evaluate(
         rows=judged.n_events,
         frauds=judged.n_frauds,
         excluded=excluded or Excluded(),
-        metrics=_metrics(judged, settings, progress or _silent),
+        metrics=metrics,
         by_action=_by_action(judged, confidence),
         money=_money(judged),
         policy=policy,
         costs=judged.matrix,
         confidence=confidence,
         tables=replace(
-            draw_tables(judged),
+            draw_tables(judged, watch=watch),
             by_segment=by_segment(scored, judged, project, confidence),
             control_group=on_control_group(scored, judged, project, settings),
-            immature=_immature_bounds(scored, immature, project),
+            immature=_immature_bounds(scored, immature, project, watch),
         ),
         clusters=_clusters(judged),
         widened_for=tuple(way.name for way in judged.clusters.coarse),
@@ -122,7 +129,7 @@ def _metrics(
             progress(f"{name}, replicate {drawn} of {of}", done, len(names))
 
         found[name] = estimate(name, judged, replace(settings, watch=watch))
-    progress("tables", len(names), len(names))
+    progress("actions", len(names), len(names))
     return found
 
 
@@ -148,10 +155,13 @@ def pool(weeks: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return whole
 
 
-def _immature_bounds(scored: pl.DataFrame, immature: pl.DataFrame | None, project: Project) -> ImmatureOutcomes | None:
+def _immature_bounds(
+    scored: pl.DataFrame, immature: pl.DataFrame | None, project: Project, watch: Watch
+) -> ImmatureOutcomes | None:
     """Return what a few metrics would be if every immature event turned out fraud, and if every one legitimate."""
     if immature is None or immature.height == 0:
         return None
+    watch("bounds by immature events")
     legit, fraud = (_with_outcome(scored, immature, project, outcome) for outcome in (0, 1))
     return ImmatureOutcomes(legit, fraud)
 

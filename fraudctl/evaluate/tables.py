@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,27 +24,41 @@ from fraudctl.evaluate.result import (
 )
 from fraudctl.evaluate.segments import split_segments
 from fraudctl.metrics import topk
-from fraudctl.metrics.calibration import expected_calibration_error, honest_ece, reliability
+from fraudctl.metrics.calibration import ReliabilityBin, expected_calibration_error, honest_ece, reliability
 from fraudctl.metrics.ranking import Ranking
+from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.uncertainty import RankingIntervals
 from fraudctl.weights import control_group
 
 CURVE_POINTS = 200
+T = TypeVar("T")
 
 
-def draw_tables(judged: EvaluatedEvents) -> EvaluationTables:
-    """Return the tables and curves of all events; empty where nothing is known."""
+def draw_tables(judged: EvaluatedEvents, *, watch: Watch = unwatched) -> EvaluationTables:
+    """Return the tables and curves of all events; empty where nothing is known.
+
+    ``watch`` is called with the name of each table before it is made.
+    """
     if nothing_known(judged) is not None:
         return EvaluationTables()
+
+    def told(step: str, make: Callable[[EvaluatedEvents], T]) -> T:
+        watch(step)
+        return make(judged)
+
     return EvaluationTables(
-        by_day=by_day(judged),
-        calibration=calibration(judged),
-        reliability=tuple(reliability(judged.y_true, judged.y_prob, weight=judged.weight)),
-        pr_curve=pr_curve(judged),
-        cost_curve=cost_curve(judged),
-        at_k=at_k(judged),
+        by_day=told("table of days", by_day),
+        calibration=told("calibration by chance", calibration),
+        reliability=told("reliability", _reliability),
+        pr_curve=told("precision-recall curve", pr_curve),
+        cost_curve=told("threshold curve", cost_curve),
+        at_k=at_k(judged, watch=watch),
     )
+
+
+def _reliability(judged: EvaluatedEvents) -> tuple[ReliabilityBin, ...]:
+    return reliability(judged.y_true, judged.y_prob, weight=judged.weight)
 
 
 SEGMENT_METRICS = ("recall", "precision", "value_recall", "false_positive_rate", "alert_rate", "savings", "cost")
@@ -86,7 +101,7 @@ def _segments(values: pl.Series, judged: EvaluatedEvents, confidence: float) -> 
     return tuple(rows)
 
 
-def at_k(judged: EvaluatedEvents) -> tuple[ReviewQueue, ...]:
+def at_k(judged: EvaluatedEvents, *, watch: Watch = unwatched) -> tuple[ReviewQueue, ...]:
     """Return precision and recall of the K highest scores of each day, of events and of each entity's, ties shared.
 
     ``precision`` is the mean over days of the share of K that is fraud, with its ``lowest`` and ``highest`` over the
@@ -96,6 +111,7 @@ def at_k(judged: EvaluatedEvents) -> tuple[ReviewQueue, ...]:
     subjects = {"event": np.arange(judged.n_events, dtype=np.int64), **judged.entity_codes}
     rows: list[ReviewQueue] = []
     for subject, codes in subjects.items():
+        watch(f"review queue of {subject}")
         boards = topk.day_boards(judged.y_true, judged.y_prob, day=judged.day, entity=codes)
         rows += [_at_k(subject, topk.precision_at_k(boards, k)) for k in AT_K]
     return tuple(rows)

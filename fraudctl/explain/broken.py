@@ -14,6 +14,8 @@ import polars as pl
 from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.explain.result import BrokenFeature
 from fraudctl.explain.scene import FeatureLike, Scene
+from fraudctl.metrics.edges import edges_below
+from fraudctl.progress import Watch, unwatched
 
 MIN_DAYS: Final = 4
 MIN_EVENTS: Final = 100
@@ -22,10 +24,10 @@ TIMES: Final = 4.0
 BINS: Final = 10
 
 
-def find_broken(scene: Scene) -> tuple[BrokenFeature, ...]:
+def find_broken(scene: Scene, *, watch: Watch = unwatched) -> tuple[BrokenFeature, ...]:
     """Find days on which a feature is unlike the rest: a total variation of 0.25 or more, and 4 times the usual.
 
-    The day before and the day after must be as far away from it.
+    The day before and the day after must be as far away from it. ``watch`` is called with each step before it begins.
     """
     days = scene.day.unique().sort()
     code = scene.day.replace_strict({value: i for i, value in enumerate(days.to_list())}).to_numpy().astype(np.int64)
@@ -33,7 +35,11 @@ def find_broken(scene: Scene) -> tuple[BrokenFeature, ...]:
     if len(days) < MIN_DAYS:
         return ()
     features = [feature for feature in scene.features if feature.name not in scene.clock_features]
-    out = [item for feature in features if (item := _broken(scene, feature, code, sizes, days)) is not None]
+    out = []
+    for i, feature in enumerate(features):
+        watch(f"days of feature {i + 1} of {len(features)}")
+        found = _broken(scene, feature, code, sizes, days)
+        out += [] if found is None else [found]
     return tuple(sorted(out, key=lambda item: -item.distance))
 
 
@@ -75,7 +81,7 @@ def _shares(series: pl.Series, code: IntArray, n_days: int) -> FloatArray:
         values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
         known = values[np.isfinite(values)]
         edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
-        level = np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), len(edges) + 1)
+        level = np.where(np.isfinite(values), edges_below(values, edges.tolist(), equal=False), len(edges) + 1)
     else:
         top = (
             series.value_counts(name=".n")
@@ -87,6 +93,6 @@ def _shares(series: pl.Series, code: IntArray, n_days: int) -> FloatArray:
         known_code = series.replace_strict(order, default=len(order), return_dtype=pl.Int64)
         level = known_code.set(series.is_null(), len(order) + 1).to_numpy()
     size = int(level.max(initial=0)) + 1
-    table = np.zeros((n_days, size))
-    np.add.at(table, (code, level.astype(np.int64)), 1.0)
+    cell = code * size + level.astype(np.int64)
+    table = np.bincount(cell, minlength=n_days * size).reshape(n_days, size).astype(np.float64)
     return np.asarray(table / np.maximum(table.sum(axis=1, keepdims=True), 1.0), dtype=np.float64)

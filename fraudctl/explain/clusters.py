@@ -119,9 +119,10 @@ def group(values: FloatArray, *, seed: int) -> Grouping:
         return Grouping(np.zeros(len(space), dtype=np.int64), np.zeros(1))
     sample = _sample(len(space), MOST_ROWS, seed)
     part = space[sample]
-    tree = _ward_tree(part)
+    distance = _distances(part)
+    tree = _ward_tree(distance)
     codes = {k: _cut(tree, k) for k in range(2, MOST_CLUSTERS + 1)}
-    halves = _halves(part, list(codes), seed)
+    halves = _halves(distance, list(codes), seed)
     strength = {
         k: _prediction_strength(code, [(rows, again[k]) for rows, again in halves]) for k, code in codes.items()
     }
@@ -131,13 +132,16 @@ def group(values: FloatArray, *, seed: int) -> Grouping:
     return Grouping(code, stability)
 
 
-def _halves(space: FloatArray, ks: list[int], seed: int) -> list[tuple[IntArray, dict[int, IntArray]]]:
-    """Cluster random halves of the decisions: which they are, and their groups for each number of groups."""
+def _halves(distance: FloatArray, ks: list[int], seed: int) -> list[tuple[IntArray, dict[int, IntArray]]]:
+    """Cluster random halves of the decisions: which they are, and their groups for each number of groups.
+
+    A half has the distances of all, so that they are computed once.
+    """
     rng = np.random.default_rng([seed, 1])
     out = []
     for _ in range(REPLICATES):
-        rows = np.sort(rng.choice(len(space), max(len(space) // 2, 2), replace=False)[:1_000])
-        tree = _ward_tree(space[rows])
+        rows = np.sort(rng.choice(len(distance), max(len(distance) // 2, 2), replace=False)[:1_000])
+        tree = _ward_tree(distance[np.ix_(rows, rows)])
         out.append((rows, {k: _cut(tree, k) for k in ks}))
     return out
 
@@ -210,10 +214,19 @@ def _sample(n: int, most: int, seed: int) -> IntArray:
     return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
 
 
-def _ward_tree(space: FloatArray) -> Any:
-    from scipy.cluster.hierarchy import linkage
+def _distances(space: FloatArray) -> FloatArray:
+    """Return the distance of each decision to each, shape ``(n_events, n_events)``."""
+    from scipy.spatial.distance import pdist, squareform
 
-    return linkage(space, method="ward")
+    return np.asarray(squareform(pdist(space), checks=False), dtype=np.float64)
+
+
+def _ward_tree(distance: FloatArray) -> Any:
+    """Cluster by Ward's method; `scipy.cluster.hierarchy.linkage` gives the same of the points themselves."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    return linkage(squareform(distance, checks=False), method="ward")
 
 
 def _cut(tree: Any, k: int) -> IntArray:

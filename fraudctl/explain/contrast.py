@@ -16,6 +16,7 @@ import polars as pl
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.explain.scene import FeatureLike
 from fraudctl.features.meaning.families import HEADINGS
+from fraudctl.progress import Watch, unwatched
 from fraudctl.uncertainty import codes_by_appearance
 
 REPLICATES: Final = 400
@@ -88,6 +89,7 @@ def contrast(
     features: Sequence[FeatureLike],
     clusters: dict[str, pl.Series],
     seed: int,
+    watch: Watch = unwatched,
 ) -> Contrast:
     """Compare the mean contributions of errors and peers.
 
@@ -100,12 +102,14 @@ def contrast(
     clusters
         Entity -> its value per event; whole entities are drawn. The entity with the widest intervals is used, for
         errors come in campaigns and rows are not independent.
+    watch
+        Called with the name of each step before it begins.
     """
     names, sums = family_sums(values, features)
     both = np.column_stack([values, sums])
     sides = [np.flatnonzero(errors), np.flatnonzero(peers)]
     means = [both[side].mean(axis=0) for side in sides]
-    low, high, used = _interval(both, sides, clusters, seed)
+    low, high, used = _interval(both, sides, clusters, seed, watch)
     words = [feature.words or feature.name for feature in features] + names
     labels = [feature.name for feature in features] + names
     value = means[0] - means[1]
@@ -123,11 +127,12 @@ def contrast(
 
 
 def _interval(
-    both: FloatArray, sides: list[IntArray], clusters: dict[str, pl.Series], seed: int
+    both: FloatArray, sides: list[IntArray], clusters: dict[str, pl.Series], seed: int, watch: Watch
 ) -> tuple[FloatArray | None, FloatArray | None, str]:
     """Bootstrap by each entity and keep the widest interval; None with too few clusters everywhere."""
     best: tuple[FloatArray, FloatArray, str] | None = None
     for k, (name, series) in enumerate(clusters.items()):
+        watch(f"drawn by {name}")
         codes = codes_by_appearance(series)
         groups = [np.unique(codes[side], return_inverse=True) for side in sides]
         if min(len(group[0]) for group in groups) < MIN_CLUSTERS:
@@ -146,8 +151,9 @@ def _draw(rows: FloatArray, group: IntArray, *, seed: list[int]) -> FloatArray:
     """Return the means over drawn clusters, shape ``(REPLICATES, n_columns)``."""
     rng = np.random.default_rng(seed)
     n_groups = int(group.max()) + 1
-    sums = np.zeros((n_groups, rows.shape[1]))
-    np.add.at(sums, group, rows)
+    sums = np.column_stack([np.bincount(group, column, minlength=n_groups) for column in np.ascontiguousarray(rows.T)])
     sizes = np.bincount(group, minlength=n_groups).astype(np.float64)
-    weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=REPLICATES).astype(np.float64)
+    weights = np.empty((REPLICATES, n_groups))
+    for row in weights:
+        row[:] = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
     return np.asarray((weights @ sums) / np.maximum(weights @ sizes, 1.0)[:, None], dtype=np.float64)

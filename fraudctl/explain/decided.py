@@ -59,17 +59,21 @@ class DecidedTotal:
 
 def find_decided(scene: Scene) -> tuple[DecidedTotal, ...]:
     """Return the totals: rules in the project's order, capacities, constraints, and the model last."""
-    kinds = scene.decided_by.struct.field("kind")
-    rules = scene.decided_by.struct.field("rule").to_list()
-    parts = [MODEL if kind in MODEL_KINDS - {"constraint"} else str(kind) for kind in kinds]
-    names = [rule if part == "rule" else None for part, rule in zip(parts, rules, strict=True)]
-    keys = list(zip(parts, names, strict=True))
+    kind = pl.col("kind")
+    parts = pl.when(kind.is_in(sorted(MODEL_KINDS - {"constraint"}))).then(pl.lit(MODEL)).otherwise(kind)
+    keys = scene.decided_by.struct.unnest().select(
+        parts.alias("part"), rule=pl.when(kind == "rule").then(pl.col("rule"))
+    )
     order = {"rule": 0, "capacity": 1, "constraint": 2, MODEL: 3}
     gain = _gain(scene)
-    found = sorted(set(keys), key=lambda key: (order[key[0]], key[1] or ""))
-    return tuple(
-        _total(scene, kind, rule, np.array([key == (kind, rule) for key in keys]), gain) for kind, rule in found
-    )
+    found = sorted(keys.unique().iter_rows(), key=lambda key: (order[key[0]], key[1] or ""))
+    return tuple(_total(scene, part, rule, _rows_of(keys, part, rule), gain) for part, rule in found)
+
+
+def _rows_of(keys: pl.DataFrame, part: str, rule: str | None) -> BoolArray:
+    """Return which events a part of the policy decided, shape ``(n_events,)``."""
+    named = keys["rule"].is_null() if rule is None else (keys["rule"] == rule).fill_null(value=False)
+    return np.asarray(((keys["part"] == part) & named).to_numpy())
 
 
 def _total(scene: Scene, kind: str, rule: str | None, mine: BoolArray, gain: np.ndarray) -> DecidedTotal:

@@ -15,7 +15,8 @@ import polars as pl
 
 from fraudctl.arrays import BoolArray, FloatArray, IntArray
 from fraudctl.data.categories import UNKNOWN, quoted
-from fraudctl.explain.scene import FeatureLike, micros
+from fraudctl.explain.scene import FeatureLike, ReadColumns, micros
+from fraudctl.progress import Watch, unwatched
 from fraudctl.text.wording import said, spoken
 
 MOST: Final = 4
@@ -86,7 +87,9 @@ def give_reasons(
     features: Sequence[FeatureLike],
     protected: Sequence[str],
     history: pl.DataFrame | None = None,
+    columns: ReadColumns | None = None,
     entities: Sequence[str] = (),
+    watch: Watch = unwatched,
 ) -> list[tuple[Reason, ...]]:
     """Return the reasons of every decision.
 
@@ -98,11 +101,18 @@ def give_reasons(
         Their contributions, shape ``(n_events, n_features)``.
     history
         Feature-table rows from which usual values are taken, strictly before each event; None gives none.
+    columns
+        Reads all features of these rows; None where ``history`` holds those that it has.
     entities
         In the project's order; a feature without an entity of its own is compared with the first.
+    watch
+        Is called with each step before it begins.
     """
     chosen = choose(values, towards_alert=towards_alert, features=features, protected=protected)
-    usual = usual_values(frame, chosen, features=features, history=history, entities=entities)
+    usual = usual_values(
+        frame, chosen, features=features, history=history, columns=columns, entities=entities, watch=watch
+    )
+    watch("reasons in words")
     cells = {j: frame[features[j].name] for row in chosen for j in row}
     return [
         tuple(reason_for(features[j], cells[j][i], float(values[i, j]), usual.get((i, j))) for j in row)
@@ -151,6 +161,8 @@ def usual_values(
     features: Sequence[FeatureLike],
     history: pl.DataFrame | None,
     entities: Sequence[str],
+    columns: ReadColumns | None = None,
+    watch: Watch = unwatched,
 ) -> dict[tuple[int, int], tuple[str, Value]]:
     """Return the usual value behind each reason: (event, feature) -> (entity, median or most frequent value).
 
@@ -162,23 +174,33 @@ def usual_values(
     for i, row in enumerate(chosen):
         for j in row:
             entity = features[j].entity or entities[0]
-            if entity in entities and features[j].name in history.columns and features[j].family != "labels":
+            there = columns is not None or features[j].name in history.columns
+            if entity in entities and there and features[j].family != "labels":
                 wanted.setdefault(entity, {}).setdefault(j, []).append(i)
     out: dict[tuple[int, int], tuple[str, Value]] = {}
     for entity, by_feature in wanted.items():
         rows = np.array(sorted({i for items in by_feature.values() for i in items}), dtype=np.int64)
+        watch(f"earlier events of each {entity}")
+        past = _recent_rows(frame, rows, history, entity)
         names = [features[j].name for j in by_feature]
-        table = _usual_table(frame, rows, history, entity, names)
+        table = _usual_table(rows, past, names, columns or history.select, watch)
         for j, items in by_feature.items():
             level = dict(zip(table[".row"].to_list(), table[features[j].name].to_list(), strict=True))
             out |= {(i, j): (entity, level[i]) for i in items if level.get(i) is not None}
     return out
 
 
-def _usual_table(
-    frame: pl.DataFrame, rows: IntArray, history: pl.DataFrame, entity: str, names: list[str]
-) -> pl.DataFrame:
-    """Take the usual value of each column over the latest earlier events of each event's entity.
+@dataclass(frozen=True)
+class _RecentRows:
+    """The latest earlier events of the entity of some events: rows of the history, one event's after the other's."""
+
+    taken: IntArray
+    size: IntArray
+    """How many of ``taken`` belong to each event."""
+
+
+def _recent_rows(frame: pl.DataFrame, rows: IntArray, history: pl.DataFrame, entity: str) -> _RecentRows:
+    """Find the latest earlier events of each event's entity, up to `USUAL_EVENTS` of each.
 
     Memory grows with the events times `USUAL_EVENTS`, however many events an entity has.
     """
@@ -193,9 +215,21 @@ def _usual_table(
     )
     size = np.where(mine > 0, np.minimum(end - first, USUAL_EVENTS), 0)
     taken = np.repeat(end - np.cumsum(size), size) + np.arange(size.sum())
-    recent = history.select(names)[past[".place"].gather(taken)].with_columns(pl.Series(".row", np.repeat(rows, size)))
-    levels = [_usual_of(history.schema[name], name) for name in names]
-    return recent.group_by(".row", maintain_order=True).agg(levels)
+    return _RecentRows(past[".place"].gather(taken).to_numpy().astype(np.int64), size)
+
+
+def _usual_table(
+    rows: IntArray, past: _RecentRows, names: list[str], columns: ReadColumns, watch: Watch
+) -> pl.DataFrame:
+    """Take the usual value of each column over the earlier events of each event; of columns read, one is held."""
+    recent, levels = [pl.Series(".row", np.repeat(rows, past.size))], []
+    for i, name in enumerate(names):
+        watch(f"usual values, feature {i + 1} of {len(names)}")
+        column = columns([name])[name]
+        recent.append(column.gather(past.taken))
+        levels.append(_usual_of(column.dtype, name))
+    watch("usual values compared")
+    return pl.DataFrame(recent).group_by(".row", maintain_order=True).agg(levels)
 
 
 def _usual_of(dtype: pl.DataType, name: str) -> pl.Expr:

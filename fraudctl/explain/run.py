@@ -24,11 +24,12 @@ from fraudctl.explain.money import find_money, group_sums
 from fraudctl.explain.pairs import Interact, Pairs, find_pairs
 from fraudctl.explain.reasons import Reason, give_reasons
 from fraudctl.explain.result import Basis, CampaignLink, CaughtCase, ErrorCase, Explanation, Method, Totals
-from fraudctl.explain.scene import FALSE_ALARM, MISSED, Contribute, FeatureLike, Scene, make_scene
+from fraudctl.explain.scene import FALSE_ALARM, MISSED, Contribute, FeatureLike, ReadColumns, Scene, make_scene
 from fraudctl.explain.slices import PERMUTATIONS, find_slices
 from fraudctl.explain.threshold import sweep
 from fraudctl.policy.constant import reach_of
 from fraudctl.policy.provenance import DecidedBy
+from fraudctl.progress import Watch
 from fraudctl.project import Project
 from fraudctl.text.figures import whole
 from fraudctl.text.wording import cost_words
@@ -62,6 +63,7 @@ def explain(
     permutations: int = PERMUTATIONS,
     threads: int = -1,
     basis: Basis | None = None,
+    columns: ReadColumns | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     """Explain the errors of a period.
@@ -71,7 +73,7 @@ def explain(
     scored
         Mature, labelled feature-table rows of the period with ``y_prob``, ``action`` and ``cost``.
     history
-        The whole feature table: labels and entities of all times.
+        All events with labels and entities, of all times; with the features where ``columns`` is None.
     contribute
         The model's contributions, as a function of events.
     replay
@@ -89,6 +91,8 @@ def explain(
         Of the slice search; at least 200.
     basis
         What the decisions rest on, for the section on method.
+    columns
+        Reads features of all events of ``history``, in its order: the usual values of some are looked up.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def explain(
         Nothing to explain, or columns are missing.
     """
     asked = None if start is None or until is None else (start, until)
-    scene = make_scene(scored, history, project=project, features=features, period=asked)
+    scene = make_scene(scored, history, project=project, features=features, period=asked, columns=columns)
     tell = progress or (lambda *_: None)
     absent: dict[str, str] = {}
     at = ("", 0)
@@ -122,7 +126,7 @@ def explain(
     close = np.concatenate([_explained(scene, seed), _peers(scene, seed, most=min(sample, MOST_PEERS))])
     values = np.asarray(contribute(scene.scored[close])[:, :-1], dtype=np.float64)
     step("contrasts")
-    contrasts = _contrasts(scene, close, values, seed, absent)
+    contrasts = _contrasts(scene, close, values, seed, absent, say)
     step("interactions")
     pairs = _pairs(scene, interact, seed, absent)
     step("clusters")
@@ -133,7 +137,8 @@ def explain(
     autopsy = _autopsy(scene, seed, sample, threads, absent, say)
     step("totals")
     totals = _totals(scene)
-    broken = find_broken(scene)
+    broken = find_broken(scene, watch=say)
+    say("parts of the policy")
     decided = find_decided(scene)
     currency = project.costs.currency
     findings = find_findings(
@@ -141,7 +146,8 @@ def explain(
         clusters=clusters.items, autopsy=autopsy, decided=decided, currency=currency,
     )  # fmt: skip
     step("errors")
-    errors = _errors(scene, close, values, causes, campaigns, cluster_of)
+    errors = _errors(scene, close, values, causes, campaigns, cluster_of, say)
+    say("caught frauds")
     return Explanation(
         project=project.project.name, model=model, as_of=as_of, start=scene.span[0], until=scene.span[1],
         timezone=project.data.timezone, currency=currency,
@@ -199,7 +205,7 @@ def _too_few(n: int, what: str) -> str:
 
 
 def _contrasts(
-    scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str]
+    scene: Scene, close: IntArray, values: FloatArray, seed: int, absent: dict[str, str], watch: Watch
 ) -> tuple[Contrast | None, Contrast | None]:
     clusters = {name: scene.scored[name].gather(close) for name in scene.entities}
     out: list[Contrast | None] = []
@@ -212,7 +218,15 @@ def _contrasts(
             continue
         mine: BoolArray = errors[close]
         out.append(
-            contrast(values, errors=mine, peers=peers[close], features=scene.features, clusters=clusters, seed=seed + k)
+            contrast(
+                values,
+                errors=mine,
+                peers=peers[close],
+                features=scene.features,
+                clusters=clusters,
+                seed=seed + k,
+                watch=watch,
+            )
         )
     return out[0], out[1]
 
@@ -291,15 +305,17 @@ def _days(scene: Scene) -> tuple[tuple[Any, float, float], ...]:
 
 
 def _errors(
-    scene: Scene, close: IntArray, values: FloatArray, causes: Causes, campaigns: Campaigns, cluster_of: dict[int, int]
-) -> tuple[ErrorCase, ...]:
+    scene: Scene, close: IntArray, values: FloatArray, causes: Causes, campaigns: Campaigns, cluster_of: dict[int, int],
+    watch: Watch,
+) -> tuple[ErrorCase, ...]:  # fmt: skip
     """List every error with its reasons, the costliest first."""
     n = int((scene.missed | scene.false_alarm).sum())
     rows = close[:n]
     frame = scene.scored[rows]
     reasons = give_reasons(
         frame, values[:n], towards_alert=scene.alert[rows], features=scene.features,
-        protected=scene.project.features.protected, history=scene.history, entities=scene.entities,
+        protected=scene.project.features.protected, history=scene.history, columns=scene.columns,
+        entities=scene.entities, watch=watch,
     )  # fmt: skip
     cause = dict(zip(causes.rows.tolist(), causes.cause, strict=True))
     campaign = dict(zip(campaigns.rows.tolist(), campaigns.member.tolist(), strict=True))

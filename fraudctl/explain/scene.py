@@ -58,6 +58,12 @@ class Contribute(Protocol):
     def __call__(self, frame: pl.DataFrame, /) -> FloatArray: ...  # noqa: D102
 
 
+class ReadColumns(Protocol):
+    """Columns of the history: names -> frame with a row for each of its events, in its order."""
+
+    def __call__(self, names: Sequence[str], /) -> pl.DataFrame: ...  # noqa: D102
+
+
 class Score(Protocol):
     """The model with its calibrator: events -> y_prob."""
 
@@ -74,8 +80,8 @@ class Scene:
         Feature-table rows with ``y_prob``, ``action`` (text) and ``cost`` (money of the action on the true outcome);
         labels are 1 or 0. In time order.
     history
-        The whole feature table, earlier and later: needs ``event_id``, ``event_time``, ``label``, ``label_time``, the
-        entities; other columns are used for usual values where there.
+        All events, earlier and later: needs ``event_id``, ``event_time``, ``label``, ``label_time``, the entities; the
+        features are used for usual values where they are there.
     features
         The model's features, in its order.
     """
@@ -86,6 +92,8 @@ class Scene:
     project: Project
     period: tuple[datetime, datetime] | None = None
     """Events with ``period[0] <= event_time < period[1]`` were to be explained; None where nobody said so."""
+    columns: ReadColumns | None = None
+    """Reads the features of the history where ``history`` does not hold them."""
 
     @cached_property
     def y_true(self) -> BoolArray:
@@ -216,6 +224,7 @@ def make_scene(
     project: Project,
     features: Sequence[FeatureLike],
     period: tuple[datetime, datetime] | None = None,
+    columns: ReadColumns | None = None,
 ) -> Scene:
     """Check and sort what is to be explained.
 
@@ -238,7 +247,7 @@ def make_scene(
         msg = f"{bad} of {scored.height} decisions have no label or no finite y_prob; expected none"
         raise DataError(msg)
     ordered = scored if scored["event_time"].is_sorted() else scored.sort("event_time", "event_id")
-    return Scene(ordered, history, features, project, period)
+    return Scene(ordered, history, features, project, period, columns)
 
 
 def _roots(text: str) -> set[str]:

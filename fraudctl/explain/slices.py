@@ -308,7 +308,8 @@ def population(scene: Scene, kind: str) -> SlicePopulation:
 def _slice(scene: Scene, everyone: SlicePopulation, found: _FoundSlice, mostly: tuple[SlicePart, ...]) -> Slice:
     """Measure a slice on all events of its kind: its condition, its counts and its money are of the same rows."""
     timezone = scene.project.data.timezone
-    frame = scene.scored[everyone.rows]
+    read = dict.fromkeys(["event_time", *(item.column for item in found.where)])
+    frame = scene.scored.select([name for name in read if name in scene.scored.columns])[everyone.rows]
     inside = np.logical_and.reduce([holds(item, frame, timezone=timezone) for item in found.where])
     mine = everyone.rows[everyone.errors & inside]
     expected = everyone.rate[inside]

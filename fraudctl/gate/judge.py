@@ -49,6 +49,7 @@ from fraudctl.gate.words import (
 from fraudctl.policy.choose import SENSITIVITY_FACTORS
 from fraudctl.policy.decide import Policy
 from fraudctl.populations import require_same_events
+from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.project.evaluation import ChampionRuleSection, GateSection, SegmentRuleSection
 from fraudctl.text.figures import exact, number
@@ -78,6 +79,7 @@ def judge(
     reference: Reference | None = None,
     checks: CheckReport | None = None,
     seed: int = 0,
+    watch: Watch = unwatched,
 ) -> Evaluation:
     """Apply the rules of ``[gate]``; return the evaluation with its verdict and the champion's figures.
 
@@ -103,26 +105,31 @@ def judge(
         asks for checks, it does not pass without them.
     seed
         Of the bootstrap and of the shuffle.
+    watch
+        Called with the name of each step before it begins.
 
     Raises
     ------
     DataError
         The champion was scored on other events.
     """
+    watch("events")
     judged = prepare(scored, project)
     rival = None if champion is None else _paired(scored, champion, project)
     settings = RankingIntervals(project.evaluate.replicates, seed, evaluation.confidence)
     if champion is not None and rival is not None:
+        watch("the champion's figures")
         evaluation = replace(evaluation, champion=_beside(champion.version, judged, rival, settings))
     if project.gate is None:
         return evaluation
     bench = _Bench(project.gate, judged, rival, scored, settings, evaluation.metrics)
     before = tuple(check_rules(checks)) if project.gate.checks or checks is not None else ()
+    watch("rules")
     rules = (*before, *bench.rules(), *_drift(bench, reference, project))
     control = None
     if nothing_known(judged) is None:
         whole = replay or Replay.of(scored.drop("y_prob", "action", "cost"), judged.y_prob, policy)
-        control = _control(bench, whole, project)
+        control = _control(bench, whole, project, watch)
     result = _verdict(bench, rules, control, None if champion is None else champion.version)
     if checks is not None:
         result = replace(result, warnings=(*result.warnings, *check_warnings(checks)))
@@ -413,14 +420,16 @@ class _Control:
     recall: Estimate
 
 
-def _control(bench: _Bench, replay: Replay, project: Project) -> _Control:
+def _control(bench: _Bench, replay: Replay, project: Project, watch: Watch) -> _Control:
     """Apply the same rules to shuffled scores, with no least number of frauds: noise must not pass them.
 
     The scores of all events of the period are shuffled and decided, so that unlabelled events take their slots here as
     they do for the model.
     """
     rng = np.random.default_rng([bench.settings.seed, 1])
+    watch("shuffled scores decide")
     scored = replay.judge(project, y_prob=replay.shuffled(rng))
+    watch("rules on shuffled scores")
     settings = replace(bench.settings, replicates=min(CONTROL_REPLICATES, bench.settings.replicates))
     noise = replace(bench, judged=prepare(scored, project), scored=scored, settings=settings, known={}, min_frauds=0)
     found = {name: estimate(name, noise.judged, settings) for name in ("savings", "recall")}

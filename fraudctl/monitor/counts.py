@@ -17,16 +17,14 @@ import polars as pl
 
 from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.documents.types import JsonObject
+from fraudctl.metrics.edges import edges_below
 from fraudctl.policy.bids import local_period
+from fraudctl.progress import Watch, unwatched
 
 Kind = Literal["number", "category", "flag", "presence", "hour", "score", "action"]
 N_BINS: Final = 20
 MOST_VALUES: Final = 12
 """Values of a category that have cells of their own; all others are one."""
-_MOST_COMPARED: Final = 64
-"""Edges up to which numbers are compared with each."""
-_COMPARED: Final = 1 << 15
-"""Numbers that are compared at a time."""
 RARE: Final = 0.002
 """A value of a category with a smaller share of the reference has no cell of its own."""
 
@@ -99,31 +97,6 @@ class Cells:
         if null is not None:
             cells[null] = self.n - 2
         return cells
-
-
-def edges_below(numbers: FloatArray, edges: Sequence[float], *, equal: bool) -> IntArray:
-    """Return how many of some rising edges lie below each number, shape ``(n_events,)``; all of them below NaN.
-
-    That is ``np.searchsorted(edges, numbers)``. Few edges are compared one after the other with numbers that stay in
-    the cache: several times as fast as a search for each number, whose branches cannot be foreseen.
-
-    Parameters
-    ----------
-    equal
-        Whether an edge that equals a number lies below it.
-    """
-    if len(edges) > _MOST_COMPARED:
-        return np.searchsorted(edges, numbers, side="right" if equal else "left").astype(np.int64)
-    beyond = np.greater_equal if equal else np.greater
-    out = np.zeros(len(numbers), dtype=np.int64)
-    for start in range(0, len(numbers), _COMPARED):
-        block = numbers[start : start + _COMPARED]
-        below = np.zeros(len(block), dtype=np.uint8)
-        for edge in edges:
-            below += beyond(block, edge).view(np.uint8)
-        below[np.isnan(block)] = len(edges)
-        out[start : start + _COMPARED] = below
-    return out
 
 
 def cells_of(name: str, values: pl.Series, dtype: str, *, through: Sequence[str] = (), derived: bool = False) -> Cells:
@@ -209,6 +182,7 @@ def count_days(
     timezone: str,
     days: IntArray | None = None,
     sums: Mapping[str, FloatArray] | None = None,
+    watch: Watch = unwatched,
 ) -> DayCounts:
     """Count events by local day and cell.
 
@@ -222,13 +196,16 @@ def count_days(
         Days to count; by default from the first to the last event.
     sums
         Values whose sums by day are kept, each of shape ``(n_events,)``.
+    watch
+        Called with each column before it is counted.
     """
     day = local_period(frame["event_time"], "day", timezone)
     days = day_range(day) if days is None else days
     row = day - days[0] if len(days) else day
     inside = (row >= 0) & (row < len(days))
     out: dict[str, IntArray] = {}
-    for item in watched:
+    for i, item in enumerate(watched):
+        watch(f"column {i + 1} of {len(watched)} counted")
         if item.kind == "hour":
             values = frame["event_time"].dt.convert_time_zone(timezone).dt.hour()
         elif item.name in frame.columns:

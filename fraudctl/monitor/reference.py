@@ -28,6 +28,7 @@ from fraudctl.monitor.counts import (
     counts_from_dict,
     counts_to_dict,
 )
+from fraudctl.progress import Watch, unwatched
 from fraudctl.text.figures import number
 
 VERSION: Final = 1
@@ -207,6 +208,7 @@ def freeze(
     timezone: str,
     borders: Sequence[float],
     actions: Sequence[str],
+    watch: Watch = unwatched,
 ) -> FrozenReference:
     """Freeze a reference.
 
@@ -223,15 +225,19 @@ def freeze(
         Probabilities at which the policy changes its action.
     actions
         Of the policy, from the mildest.
+    watch
+        Called with the name of each step before it begins.
     """
-    cells = [
-        Cells(name, "presence", through=chosen.through.get(name, ()))
-        if dtype == "presence"
-        else cells_of(name, table[name], dtype, through=chosen.through.get(name, ()), derived=name in chosen.derived)
-        for name, dtype in chosen.columns.items()
-    ]
+    cells = []
+    for i, (name, dtype) in enumerate(chosen.columns.items()):
+        watch(f"days before as_of: column {i + 1} of {len(chosen.columns)}")
+        through = chosen.through.get(name, ())
+        if dtype == "presence":
+            cells.append(Cells(name, "presence", through=through))
+        else:
+            cells.append(cells_of(name, table[name], dtype, through=through, derived=name in chosen.derived))
     cells.append(Cells("hour", "hour"))
-    counts = count_days(table, cells, timezone=timezone, days=days)
+    counts = count_days(table, cells, timezone=timezone, days=days, watch=watch)
     if decided is not None and decided.height:
         cells += score_cells(decided["y_prob"].to_numpy(), borders, actions)
         found = count_decided(decided, cells[-2:], timezone=timezone, days=days)

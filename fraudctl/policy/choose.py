@@ -47,6 +47,7 @@ from fraudctl.policy.search import (
     threshold_interval,
 )
 from fraudctl.policy.segments import Cases, Segments, choose_segments
+from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.uncertainty import ratio_estimate
 
@@ -67,7 +68,13 @@ class PolicyChoice:
 
 
 def choose_policy(
-    project: Project, frame: pl.DataFrame, y_prob: FloatArray, *, known_share: float = 1.0, seed: int = 0
+    project: Project,
+    frame: pl.DataFrame,
+    y_prob: FloatArray,
+    *,
+    known_share: float = 1.0,
+    seed: int = 0,
+    watch: Watch = unwatched,
 ) -> PolicyChoice:
     """Choose the policy of a project.
 
@@ -87,6 +94,8 @@ def choose_policy(
         prices of slots count as many more events.
     seed
         Of the bootstrap of the best thresholds.
+    watch
+        Called with the name of each step before it begins.
 
     Raises
     ------
@@ -95,11 +104,15 @@ def choose_policy(
     ProjectError
         The constraints cannot be kept; the message says which binds and what would be feasible.
     """
+    watch("events")
     bare = bare_policy(project)
     ground = replace(ground_of(project, bare, frame, y_prob), known_share=known_share)
     constraints = constraints_of(dict(project.policy.constraints))
+    watch("thresholds and prices")
     policy, fit = _fitted(bare, ground, constraints, seed=seed)
-    return PolicyChoice(policy, _report(policy, ground, fit, _worth(bare, policy, ground, constraints)))
+    worth = _worth(bare, policy, ground, constraints, watch)
+    watch("report")
+    return PolicyChoice(policy, _report(policy, ground, fit, worth))
 
 
 def check_expressions(project: Project, frame: pl.DataFrame) -> None:
@@ -312,17 +325,21 @@ def _report(policy: Policy, ground: Ground, fit: FitReport, worth: WorthReport) 
     )
 
 
-def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> WorthReport:
+def _worth(
+    bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...], watch: Watch
+) -> WorthReport:
     """Return the gain (positive) of each part of the policy, with intervals, and the cost of simpler policies."""
+    watch("simpler policies")
     chosen = ground.decide(policy)
     limited = bool(constraints or bare.capacity)
     alternatives = _alternatives(bare, ground, limited=limited)
     if policy.segments is not None and policy.segments.thresholds:
         alternatives["common thresholds"] = ground.decide(replace(policy, segments=None))
-    simple = {
-        name: Alternative(ground.cost(codes), ground.dearer(codes, chosen)) for name, codes in alternatives.items()
-    }
-    without = _without_parts(bare, ground, constraints)
+    simple = {}
+    for name, codes in alternatives.items():
+        watch(f"compared with {name}")
+        simple[name] = Alternative(ground.cost(codes), ground.dearer(codes, chosen))
+    without = _without_parts(bare, ground, constraints, watch)
     if policy.kind == "expected_cost" and not limited:
         without["deciding by amount"] = alternatives["thresholds"]
     brings = {name: ground.dearer(codes, chosen) for name, codes in without.items() if codes is not None}
@@ -331,26 +348,32 @@ def _worth(bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Cons
         brings,
         simple,
         as_good_and_simpler=tuple(name for name, item in simple.items() if _as_good(item, ground.cost(chosen))),
-        cost_sensitivity=tuple(_sensitivity(bare, policy, ground, constraints)),
-        rules=_rules_backtest(policy, ground) if bare.rules else None,
+        cost_sensitivity=tuple(_sensitivity(bare, policy, ground, constraints, watch)),
+        rules=_rules_backtest(policy, ground, watch) if bare.rules else None,
         constraints=held or None,
         hindsight_bound=_hindsight_cost(policy, ground) if bare.capacity else None,
     )
 
 
-def _without_parts(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -> dict[str, CodeArray | None]:
+def _without_parts(
+    bare: Policy, ground: Ground, constraints: tuple[Constraint, ...], watch: Watch
+) -> dict[str, CodeArray | None]:
     """Return the actions of the policy chosen without one of its parts; None if the remaining limits cannot be met."""
     found: dict[str, CodeArray | None] = {}
     if ground.y_raw is not None:
+        watch("without calibration")
         found["calibration"] = _chosen(bare, replace(ground, crowd=ground.crowd.seeing(ground.y_raw)), constraints)
     for item in constraints:
+        watch(f"without the constraint {item}")
         rest = tuple(other for other in constraints if other != item)
         found[f"constraint {item}"] = _chosen(bare, ground, rest)
     for limit in bare.capacity:
+        watch(f"without the capacity of {limit.action}")
         freed = replace(bare, capacity=tuple(other for other in bare.capacity if other != limit))
         found[f"capacity {limit.action} {limit.limit} per {limit.per}"] = _chosen(freed, ground, constraints)
     if bare.kind == "expected_cost" and (constraints or bare.capacity):
         # as if every event cost what events cost on average: by probability alone, under the same limits
+        watch("without amounts")
         mean = np.average(ground.table, axis=0, weights=ground.weight)
         blind = ground.priced(np.broadcast_to(mean, ground.crowd.table.shape).copy())
         found["deciding by amount"] = _chosen(bare, blind, constraints)
@@ -365,21 +388,22 @@ def _chosen(bare: Policy, ground: Ground, constraints: tuple[Constraint, ...]) -
         return None
 
 
-def _rules_backtest(policy: Policy, ground: Ground) -> RulesReport:
+def _rules_backtest(policy: Policy, ground: Ground, watch: Watch) -> RulesReport:
     """Return the events and frauds that rules match and the model alone allows, and the money that rules save."""
+    watch("rules")
     chosen = ground.decide(policy)
     alone = _with_rules(policy, ground, [])
     missed = alone == policy.matrix.pass_code
     places = range(len(policy.rules))
-    each = {
-        rule.name: RuleWorth(
+    each = {}
+    for place, rule in enumerate(policy.rules):
+        watch(f"rule {place + 1} of {len(policy.rules)}")
+        each[rule.name] = RuleWorth(
             rule.action,
             _matches(ground.rule_masks[place], missed, ground),
             brings_alone=ground.dearer(alone, _with_rules(policy, ground, [place])),
             brings=ground.dearer(_with_rules(policy, ground, [item for item in places if item != place]), chosen),
         )
-        for place, rule in enumerate(policy.rules)
-    }
     every = np.logical_or.reduce(ground.rule_masks)
     return RulesReport(each, RulesTogether(_matches(every, missed, ground), ground.dearer(alone, chosen)))
 
@@ -406,7 +430,7 @@ SENSITIVITY_FACTORS = (0.5, 0.8, 1.25, 2.0)
 
 
 def _sensitivity(
-    bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...]
+    bare: Policy, policy: Policy, ground: Ground, constraints: tuple[Constraint, ...], watch: Watch
 ) -> Iterator[PolicyShift]:
     """Choose again with each cost halved to doubled; return the changed decisions and the extra cost of the old ones.
 
@@ -418,6 +442,7 @@ def _sensitivity(
             if not ground.table[:, code, outcome].any():
                 continue
             for factor in SENSITIVITY_FACTORS:
+                watch(f"{action}.{name} times {factor:g}")
                 table = ground.crowd.table.copy()
                 table[:, code, outcome] *= factor
                 shift = PolicyShift(f"{action}.{name}", factor, None, {}, None, changes=True)

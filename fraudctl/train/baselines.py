@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -17,8 +17,12 @@ import polars as pl
 from fraudctl.arrays import FloatArray, IntArray
 from fraudctl.calibrate import fit_calibrator, log_odds, undo_sampling
 from fraudctl.metrics.ranking import average_precision
+from fraudctl.progress import Watch, unwatched
 from fraudctl.train.model import MISSING, ModelColumns
 from fraudctl.weights import in_events
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 AMOUNT: Final = "amount alone"
 LABEL_RATE: Final = "label rate alone"
@@ -55,19 +59,20 @@ class BaselineRows:
     columns: ModelColumns
 
 
-def baseline_scores(rows: BaselineRows) -> dict[str, FloatArray]:
+def baseline_scores(rows: BaselineRows, *, watch: Watch = unwatched) -> dict[str, FloatArray]:
     """Return the log-odds of every baseline that the data allow for ``rows.valid``, each of shape ``(n_valid,)``.
 
     One column alone becomes log-odds by a logistic fit on the training rows; that keeps its order, so a ranking by it
-    is a ranking by the column. Nulls count as the least value.
+    is a ranking by the column. Nulls count as the least value. ``watch`` is called with each step before it begins.
     """
     scores = {}
     if "amount" in rows.train.columns:
+        watch(AMOUNT)
         scores[AMOUNT] = _one_column(rows, "amount")
-    rate = _best_label_rate(rows)
+    rate = _best_label_rate(rows, watch)
     if rate is not None:
         scores[LABEL_RATE] = _one_column(rows, rate)
-    scores[LOGISTIC] = logistic_scores(rows)
+    scores[LOGISTIC] = logistic_scores(rows, watch=watch)
     return scores
 
 
@@ -76,11 +81,14 @@ def label_features(names: Sequence[str]) -> list[str]:
     return [name for name in names if _LABEL_FEATURE.fullmatch(name)]
 
 
-def _best_label_rate(rows: BaselineRows) -> str | None:
+def _best_label_rate(rows: BaselineRows, watch: Watch) -> str | None:
     """Name the label feature that ranks the training rows best; None where there is none."""
     y_true = rows.train["label"].to_numpy()
     names = [name for name in label_features(rows.columns.names) if name in rows.train.columns]
-    ranked = [(average_precision(y_true, _column(rows.train, name), weight=rows.weight), name) for name in names]
+    ranked = []
+    for i, name in enumerate(names):
+        watch(f"label rate {i + 1} of {len(names)}")
+        ranked.append((average_precision(y_true, _column(rows.train, name), weight=rows.weight), name))
     return max(ranked)[1] if ranked else None
 
 
@@ -99,13 +107,14 @@ def _one_column(rows: BaselineRows, name: str) -> FloatArray:
     return undo_sampling(slope * valid + intercept, kept=rows.kept)
 
 
-def logistic_scores(rows: BaselineRows) -> FloatArray:
+def logistic_scores(rows: BaselineRows, *, watch: Watch = unwatched) -> FloatArray:
     """Fit a ridge logistic regression on the model's features and give the log-odds of the validation rows.
 
     Numbers are put on a signed logarithmic scale and standardised, with a column that marks nulls; of a category the
     most frequent values get a column each. It runs in one thread, so that its sums do not depend on the machine.
     Of more than 100,000 legitimate training rows it takes that number, evenly spaced, each with the weight of those it
-    stands for; the columns' means and spreads are those of the rows that it takes.
+    stands for; the columns' means and spreads are those of the rows that it takes. Rows are scored some at a time, so
+    that their design is never held whole. ``watch`` is called with each step before it begins.
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -114,14 +123,25 @@ def logistic_scores(rows: BaselineRows) -> FloatArray:
     y_true = rows.train["label"].to_numpy()
     if len(np.unique(y_true[rows.weight > 0])) < 2:
         return np.full(rows.valid.height, log_odds(np.array([y_true.mean()]))[0])
+    watch(f"{LOGISTIC}, fitting")
     taken, weight = thinned(y_true, rows.weight)
     train = rows.columns.matrix(rows.train[taken])
     design = _Design.learn(train, spelled)
     with threadpool_limits(limits=1):
         model = LogisticRegression(C=1.0, max_iter=300, tol=1e-4)
         model.fit(design.apply(train), y_true[taken], sample_weight=in_events(weight))
-        scores = model.decision_function(design.apply(rows.columns.matrix(rows.valid)))
-    return undo_sampling(np.asarray(scores, dtype=np.float64), kept=rows.kept)
+        scores = _scored(model, design, rows.columns.matrix(rows.valid), watch)
+    return undo_sampling(scores, kept=rows.kept)
+
+
+def _scored(model: LogisticRegression, design: _Design, matrix: pl.DataFrame, watch: Watch) -> FloatArray:
+    """Return the log-odds of rows, shape ``(n_events,)``."""
+    scores = np.empty(matrix.height)
+    for start in range(0, matrix.height, _ROWS_AT_ONCE):
+        watch(f"{LOGISTIC}, {start:,} rows scored")
+        some = slice(start, start + _ROWS_AT_ONCE)
+        scores[some] = model.decision_function(design.apply(matrix[some]))
+    return scores
 
 
 def thinned(y_true: IntArray, weight: FloatArray, *, most: int = _MOST_LEGIT) -> tuple[IntArray, FloatArray]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fraudctl.data.labels import CHANGES
+from fraudctl.progress import Steps
 from fraudctl.train.blending import Blended, Blending, Drawn, others_of
 from fraudctl.train.cautions import FIRST_LOOK, cap_sentence, capped_trees, out_of_range, range_sentence
 from fraudctl.train.growing import Growing
@@ -142,10 +143,14 @@ class _Job(Job):
         growing.end()
         partner, told = blending.final(self.split.train, blended)
         self.progress.stage("calibrating")
+        steps = Steps(self.progress, 3)
+        steps.begin("choosing the method")
         fold_rows = self._fold_rows(keep)
         choice = self._calibrate(fold_rows, np.concatenate(scores))
+        steps.begin("predictions of the folds")
         predictions = self._predictions(fold_rows, np.concatenate(scores), choice, np.concatenate(unseen), keep)
         baselines = self._baselines(scores)
+        self.progress.update(1, 1, "summary")
         summary = replace(
             self._summary(scores, choice, baselines, trees),
             tuning=tuned.summary,
@@ -219,8 +224,11 @@ class _Job(Job):
             growing.begin("reading the rows")
             if pool is None or not alike:
                 sampled, kept = self._sample(rows, share, [self.seed, number, 2, i], label)
-                pool = quantize(self._pool(columns, sampled, label), like=first)
+                read = self._pool(columns, sampled, label)
+                growing.doing("finding the borders of columns")
+                pool = quantize(read, like=first)
                 first = first or pool
+                growing.doing("growing the first tree")
             model = fit_model(
                 pool, params, settings=self.settings, iterations=iterations, seed=seed, valid=stop, watch=growing.tree
             )

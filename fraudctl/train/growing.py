@@ -37,6 +37,10 @@ class Growing:
         self._fit += 1
         self._say(0, doing)
 
+    def doing(self, what: str) -> None:
+        """Begin the next step of the present fit before its first tree."""
+        self._say(0, what)
+
     def tree(self, number: int) -> None:
         """Record that the present fit has its tree ``number``, counted from 1."""
         now = time.monotonic()

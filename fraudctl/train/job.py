@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from fraudctl.boosting import CatBoost
     from fraudctl.challengers import Challenger
-    from fraudctl.progress import Progress
+    from fraudctl.progress import Progress, Watch
     from fraudctl.project import Project
     from fraudctl.split import Fold, Split
     from fraudctl.train.partner import Partner
@@ -223,10 +224,12 @@ class Job:
         ours: list[NDArray[np.float64]] = []
         theirs: dict[str, dict[int, NDArray[np.float64]]] = {}
         for done, (fold, score) in enumerate(zip(self.split.folds, scores, strict=True)):
-            self.progress.update(done, len(scores))
+            self.progress.update(done, len(scores), "the model")
             judged = self._judged(fold)
             ours.append(jackknifed(self.objective, judged, score) if judged.has_both_classes else np.empty(0))
-            for name, old in self._baseline_scores(fold).items():
+            watch = partial(self.progress.update, done, len(scores))
+            for name, old in self._baseline_scores(fold, watch).items():
+                watch(f"comparing with {name}")
                 found = theirs.setdefault(name, {})
                 if judged.has_both_classes:
                     found[done] = jackknifed(self.objective, judged, old)
@@ -242,7 +245,7 @@ class Job:
                 self._warn(f"the model does not surely beat {name} in {self.objective.name}: {gain.words()}")
         return result
 
-    def _baseline_scores(self, fold: Fold) -> dict[str, NDArray[np.float64]]:
+    def _baseline_scores(self, fold: Fold, watch: Watch) -> dict[str, NDArray[np.float64]]:
         columns = self._columns(fold.train)
         label = self._known(fold)
         share = self._share(fold.train, self.settings.keep_negatives, label)
@@ -251,9 +254,11 @@ class Job:
         amount = [name for name in ("amount",) if name in self.table.columns]
         table = self.table.select(list(dict.fromkeys(["label", *amount, *columns.names])))
         train = table.with_columns(label.alias("label")).filter(sampled)
-        found = baseline_scores(BaselineRows(train, weight, kept, table.filter(fold.valid), columns))
+        rows = BaselineRows(train, weight, kept, table.filter(fold.valid), columns)
+        found = baseline_scores(rows, watch=watch)
         knew, now = None if self.champion is None else self.champion.as_of, fold.as_of
         if self.champion is not None and knew is not None and now is not None and now >= knew:
+            watch(CHAMPION)
             found[CHAMPION] = log_odds(predict(self.champion, self.table.filter(fold.valid), whole=self.table)[1])
         return found
 

@@ -195,14 +195,20 @@ def make_pool(
     ``label`` and ``weight`` are those of the rows that ``rows`` takes out. Weights are brought to a mean of 1:
     penalties of a fit are absolute numbers.
     """
+    given = None if weight is None else in_events(weight)
+    return _pool_of(columns, columns.matrix(table, rows=rows), label=label, weight=given)
+
+
+def _pool_of(
+    columns: ModelColumns,
+    matrix: pl.DataFrame,
+    *,
+    label: NDArray[Any] | None = None,
+    weight: NDArray[np.float64] | None = None,
+) -> Pool:
     from fraudctl.boosting import Pool
 
-    return Pool(
-        columns.matrix(table, rows=rows),
-        label=label,
-        weight=None if weight is None else in_events(weight),
-        cat_features=columns.categorical,
-    )
+    return Pool(matrix, label=label, weight=weight, cat_features=columns.categorical)
 
 
 def quantize(pool: Pool, *, like: Pool | None = None) -> Pool:
@@ -431,9 +437,10 @@ def predict(
     if scorer.challenger is not None:
         y_score = _challenged(scorer.challenger, scorer.columns, table, whole)
         return y_score, scorer.calibrator.predict(y_score)
-    y_score = raw_score(scorer.model, make_pool(scorer.columns, table))
+    matrix = scorer.columns.matrix(table)
+    y_score = raw_score(scorer.model, _pool_of(scorer.columns, matrix))
     if scorer.partner is not None:
-        y_score = scorer.partner.score(y_score, scorer.columns.matrix(table))
+        y_score = scorer.partner.score(y_score, matrix)
     return y_score, scorer.calibrator.predict(y_score)
 
 

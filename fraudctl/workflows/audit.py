@@ -64,11 +64,11 @@ def audit_features(
 
     progress = progress or Silent()
     plan = plan_features(project)
-    table = build_features(project, progress=progress).frame
-    if features_file is not None:
-        table = _read(features_file, "--features")
+    built = build_features(project, progress=progress)
+    table = built.hold(progress) if features_file is None else _read(features_file, "--features")
     snapshot = None if snapshot_file is None else _read(snapshot_file, "--snapshot")
     suspects: list[Suspect] = []
+    progress.stage("Reading events")
     events = plan.load()
     if snapshot_version is not None:
         progress.stage("Building the features of the earlier version")
@@ -126,8 +126,8 @@ def audit_before_training(project: Project, table: FeatureTable, *, progress: Pr
     from fraudctl.data.tables import Events
     from fraudctl.features.proof.audit import audit
 
+    events = Events(table.hold(progress), table.known_until, table.n_duplicates)
     progress.stage(f"Auditing {TRAIN_SAMPLE} events")
-    events = Events(table.frame, table.known_until, table.n_duplicates)
     result = audit(
         events, table.features, table.frame, sample=TRAIN_SAMPLE, seed=project.train.seed,
         timezone=project.data.timezone, sources=load_definitions(project).load_sources(),

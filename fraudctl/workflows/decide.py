@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraudctl.errors import BundleError, DataError, UsageError
-from fraudctl.progress import Progress
+from fraudctl.progress import Progress, Steps, Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
 from fraudctl.workflows.features import FeatureTable, build_features
@@ -265,12 +265,16 @@ class Decisions:
         nobody = np.zeros(int((~lead).sum()), dtype=np.bool_)
         return Replay((Stretch(events, y_prob, subject.policy, lead),), nobody).decided(self.project)
 
-    def overlap(self, parts: Sequence[DecidedPeriod]) -> SplitOverlap:
-        """Return what the rows that were trained on and those that are judged have in common, over all periods."""
+    def overlap(self, parts: Sequence[DecidedPeriod], *, watch: Watch = unwatched) -> SplitOverlap:
+        """Return what the rows that were trained on and those that are judged have in common, over all periods.
+
+        ``watch`` is called with the name of each step before it begins.
+        """
         from fraudctl.overlap import pooled_overlap, relabelled
 
         periods = [(self._trained_on(part.subject), part.scored) for part in parts]
-        found = pooled_overlap(periods, entities=list(self.project.entities))
+        found = pooled_overlap(periods, entities=list(self.project.entities), watch=watch)
+        watch("outcomes that changed")
         if not self.project.data.has_time:
             return found
         last = max(range(len(parts)), key=lambda at: parts[at].subject.times.as_of)
@@ -288,12 +292,15 @@ class Decisions:
         return frame.filter(trained & frame["label"].is_not_null())
 
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
-        period = self._period(subject, since, until)
+        period, steps = self._period(subject, since, until), Steps(self.progress, 3)
+        steps.begin("events of the period")
         events, excluded = self._events(subject, period, lead=True)
+        steps.begin("probabilities")
         if scores is None and subject.bundle is not None:
             events, y_prob = self._bundle_scores(subject.bundle, events)
         else:
             y_prob = self._file_scores(scores or Path(), events)
+        steps.begin("decisions")
         return self._settled(subject, period, excluded, events, y_prob)
 
     def _settled(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import UsageError
 from fraudctl.evaluate.result import Evaluation, GateResult
-from fraudctl.progress import Progress, Silent
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
 from fraudctl.text.sentences import fixed
 from fraudctl.workflows.check import check_data
@@ -120,15 +120,17 @@ def evaluate_model(
         rival = decisions.of_rival(champion, decided)
     drifts = gate and project.gate is not None and project.gate.drift is not None
     reference = decisions.reference(decided) if drifts else None
-    evaluation = _evaluate(project, whole, rival, reference, gate=gate, progress=progress)
+    steps = Steps(progress, 6 + len(project.entities))
+    evaluation = _evaluate(project, whole, rival, reference, gate=gate, progress=progress, steps=steps)
     from fraudctl.report.evaluation_sentences import relabelled
 
-    overlap = decisions.overlap(parts)
+    overlap = decisions.overlap(parts, watch=steps.begin)
     if overlap.relabelled is not None:
         progress.note(relabelled(overlap.relabelled))
     shared = replace(evaluation.tables, overlap=overlap, pooled=facts)
     evaluation = replace(evaluation, tables=shared)
     named = from_time is not None or until is not None
+    steps.begin("report")
     path = _write_report(project, evaluation, named=named) if report else None
     if now is not None and gate and decisions.bundle is not None:
         by_hand = not_own(decisions, decided, scores=scores, n_periods=n_periods)
@@ -197,6 +199,7 @@ def _evaluate(
     *,
     gate: bool,
     progress: Progress,
+    steps: Steps,
 ) -> Evaluation:
     from fraudctl.evaluate import evaluate
     from fraudctl.gate import Champion, judge, put_beside
@@ -221,11 +224,11 @@ def _evaluate(
         evaluation = put_beside(evaluation, decided.scored, project=project, champion=champion, seed=seed)
         left_out = GateResult("none", reason=fixed("the [gate] of the project was not applied, as asked for"))
         return evaluation if project.gate is None else replace(evaluation, gate=left_out)
-    progress.stage("Applying the gate")
     checks = check_data(project, progress=progress) if project.gate is not None and project.gate.checks else None
+    progress.stage("Applying the gate")
     return judge(
         evaluation, decided.scored, project=project, policy=subject.policy, replay=decided.replay, champion=champion,
-        reference=reference, checks=checks, seed=seed,
+        reference=reference, checks=checks, seed=seed, watch=steps.begin,
     )  # fmt: skip
 
 

@@ -89,10 +89,11 @@ def explain_model(
     progress.stage("Explaining")
     explanation = explain(
         decided.scored,
-        table.frame,
+        table.spine,
+        columns=table.select,
         project=project,
         features=table.features.features,
-        contribute=lambda frame: contributions_of(bundle, frame),
+        contribute=lambda frame: contributions_of(bundle, frame, progress=progress),
         replay=decided.replay,
         model=bundle.version,
         interact=partial(interactions_of, bundle, progress=progress) if interactions else None,
@@ -188,15 +189,17 @@ def bundle_of(decided: DecidedPeriod) -> Bundle:
     return decided.subject.bundle
 
 
-def contributions_of(bundle: Bundle, frame: pl.DataFrame) -> NDArray[np.float64]:
+def contributions_of(bundle: Bundle, frame: pl.DataFrame, *, progress: Progress | None = None) -> NDArray[np.float64]:
     """Return exact SHAP values, shape ``(n_events, n_features + 1)``, the base last."""
     import numpy as np
 
     from fraudctl.explain.contributions import contributions
 
+    shown = progress or Silent()
     found = contributions(
-        bundle.model, bundle.columns.matrix(frame), categorical=bundle.columns.categorical, partner=bundle.partner
-    )
+        bundle.model, bundle.columns.matrix(frame), categorical=bundle.columns.categorical, partner=bundle.partner,
+        progress=lambda name, done, total: shown.update(done, total, name),
+    )  # fmt: skip
     return np.column_stack([found.values, np.full(frame.height, found.base)])
 
 

@@ -57,6 +57,10 @@ class FeatureTableFacts:
         return cls(known, document["n_duplicates"], tuple(document.get("notes", ())))
 
 
+_COLUMNS_AT_ONCE = 16
+"""Columns of a table on disk that are read in one step of progress."""
+
+
 @dataclass(frozen=True)
 class FeatureTable:
     """The feature table of a project: roles, entities, carried columns, then the features.
@@ -118,6 +122,23 @@ class FeatureTable:
         from fraudctl.data import tables
 
         return self.frame.columns if self._in_memory else list(tables.scan([str(self.path)]).collect_schema())
+
+    def hold(self, progress: Progress) -> pl.DataFrame:
+        """Read all of the table into memory, some columns at a time, where it is not there yet; see `frame`."""
+        import polars as pl
+
+        if not self._in_memory:
+            progress.stage("Reading the features")
+            found: list[pl.Series] = []
+            for start in range(0, len(self.columns), _COLUMNS_AT_ONCE):
+                progress.update(start, len(self.columns), "columns")
+                found += self._read(self.columns[start : start + _COLUMNS_AT_ONCE]).get_columns()
+            self.__dict__["frame"] = pl.DataFrame(found)  # as the cached property of that name
+        return self.frame
+
+    def select(self, names: Sequence[str]) -> pl.DataFrame:
+        """Return some columns of every event; of a table on disk nothing else is read."""
+        return self.frame.select(names) if self._in_memory else self._read(list(names))
 
     def rows(self, wanted: pl.Series) -> pl.DataFrame:
         """Return some rows with all columns; of a table on disk only the stretch that holds them is read.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.project.monitor import LEAST_DAYS
 
@@ -34,12 +35,13 @@ class Trained:
     policy: Policy
 
 
-def frozen_reference(trained: Trained) -> JsonObject:
+def frozen_reference(trained: Trained, *, watch: Watch = unwatched) -> JsonObject:
     """Return the reference of a training as JSON; empty where the data have no time.
 
     Features are counted on all events of the reference. Scores and actions are those of events that a model had not
     been trained on: what the final model says of the events between its training period and as_of, and what the latest
-    folds predicted, as many as it takes to have four weeks. Earlier folds knew less, and score otherwise.
+    folds predicted, as many as it takes to have four weeks. Earlier folds knew less, and score otherwise. ``watch`` is
+    called with the name of each step before it begins.
     """
     from fraudctl.monitor.reference import freeze, plan
 
@@ -50,16 +52,20 @@ def frozen_reference(trained: Trained) -> JsonObject:
     days = reference_days(project, split.as_of, time[0])
     if not len(days):
         return {}
+    watch("days before as_of: reading")
     rows = table.rows((time >= instant_of(days[0], project)) & (time < instant_of(days[-1] + 1, project)))
     chosen = plan(table.features, set(trained.model.columns.names), rows.schema, days=len(days))
+    watch("days before as_of: decisions")
+    decided = _decided(trained)
     frozen = freeze(
         rows,
         chosen,
-        _decided(trained),
+        decided,
         days=days,
         timezone=project.data.timezone,
         borders=borders(trained.policy),
         actions=trained.policy.actions,
+        watch=watch,
     )
     return frozen.to_dict()
 

@@ -15,7 +15,7 @@ from fraudctl.errors import DataError, ProjectError, UsageError
 from fraudctl.features.proof.receipt import TrainingAudit
 from fraudctl.policy.choose import PolicyChoice
 from fraudctl.power import Power
-from fraudctl.progress import Progress, Silent
+from fraudctl.progress import Progress, Silent, Steps, Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.text.plain import shown
 from fraudctl.train.summary import TrainingSummary
@@ -48,6 +48,10 @@ _LABELLED_ONLY = (
     "{version} holds the fold predictions of labelled events only, as earlier versions wrote them: the report gives "
     "these the slots that other events took; `fraudctl train` writes all of them"
 )
+
+
+_POLICY_STEPS = 240
+"""Steps of choosing a policy and counting the days before as_of, about: the bar ends early, and the notes go on."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,13 @@ def train_model(
         project = fast_project(project)
     progress, clock = progress or Silent(), _Clock()
     table = build_features(project, progress=progress)
-    check_expressions(project, table.frame)
+    check_expressions(project, table.hold(progress))
     clock.lap("features")
     audited = audit_before_training(project, table, progress=progress) if table.timed else None
     clock.lap("audit")
+    progress.update(0, 2, "dividing the time")
     split = make_split(table.frame, project, known_until=table.known, as_of=as_of)
+    progress.update(1, 2, "frauds of the test period")
     power = power_of(table.frame, project, known_until=table.known, as_of=as_of)
     if power.severity is not None:
         progress.warn(f"{power.sentence}. What helps: {power.hint}")
@@ -148,9 +154,11 @@ def train_model(
         clock.laps["partner"] = round(trained.partner_seconds, 3)
     progress.stage("Choosing the policy")
     y_prob = trained.predictions["y_prob"].to_numpy()
-    choice = choose_policy(project, trained.predictions, y_prob)
+    watch = Steps(progress, _POLICY_STEPS).begin
+    choice = choose_policy(project, trained.predictions, y_prob, watch=watch)
     clock.lap("policy")
-    contents = bundle_contents(project, table, split, trained, choice, audited=audited)
+    contents = bundle_contents(project, table, split, trained, choice, audited=audited, watch=watch)
+    watch("files")
     path = write_noted(project, contents, event="train", parent=None, by=by)
     return TrainResult(path, path.name, trained.summary, choice, clock.laps, _peak_memory_mb(), audited, power)
 
@@ -205,7 +213,8 @@ def choose_threshold(
     share = float(bundle.facts.get("known_share", 1.0))
     if share < 1.0 and project.policy.capacity:
         progress.warn(_LABELLED_ONLY.format(version=bundle.version))
-    choice = choose_policy(project, predictions, predictions["y_prob"].to_numpy(), known_share=share)
+    y_prob, watch = predictions["y_prob"].to_numpy(), Steps(progress, _POLICY_STEPS).begin
+    choice = choose_policy(project, predictions, y_prob, known_share=share, watch=watch)
     summary = TrainingSummary.from_dict(bundle.facts["training"])
     facts = {**bundle.facts, "policy_report": as_json(choice.report), "parent": bundle.version}
     contents = bundle.contents(policy=as_object(choice.policy), project_file=project.text, facts=facts)
@@ -316,6 +325,7 @@ def bundle_contents(
     *,
     audited: TrainingAudit | None,
     refit_of: str | None = None,
+    watch: Watch = unwatched,
 ) -> BundleContents:
     """Return what a bundle holds.
 
@@ -325,6 +335,8 @@ def bundle_contents(
         The receipt of the audit of its features; None without times.
     refit_of
         The version whose settings were fitted again on newer labels.
+    watch
+        Called with each step of the reference of ordinary days before it begins.
     """
     from fraudctl.bundle import BundleContents
     from fraudctl.scoring.schema import data_schema
@@ -343,7 +355,7 @@ def bundle_contents(
         project_file=project.text,
         timezone=project.data.timezone,
         facts=facts,
-        reference=frozen_reference(Trained(project, table, split, trained, choice.policy)),
+        reference=frozen_reference(Trained(project, table, split, trained, choice.policy), watch=watch),
         partner=trained.partner,
     )
 

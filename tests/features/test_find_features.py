@@ -48,6 +48,25 @@ def test_rows_and_roles_that_are_read_alone_are_those_of_the_whole(built: Projec
     assert table.rows(rows == 7).equals(whole.filter(rows == 7))
 
 
+def test_a_table_that_is_read_some_columns_at_a_time_is_the_whole(built: Project) -> None:
+    class Seen(Silent):
+        def __init__(self) -> None:
+            self.done: list[tuple[int, int | None]] = []
+
+        def update(self, done: int, total: int | None = None, note: str = "") -> None:
+            self.done.append((done, total))
+
+    table, whole = build_features(built), build_features(built).frame
+    some = ["label", whole.columns[-1]]
+    assert table.select(some).equals(whole.select(some))
+    assert "frame" not in vars(table)
+    seen = Seen()
+    assert table.hold(seen).equals(whole)
+    assert table.hold(seen) is table.frame
+    assert table.select(some).equals(whole.select(some))
+    assert seen.done == [(start, whole.width) for start in range(0, whole.width, 16)]
+
+
 def test_what_is_written_and_described_is_the_table(built: Project, tmp_path: Path) -> None:
     table, found = build_features(built), find_features(built, read=True)
     assert found is not None

@@ -9,7 +9,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.monitor.counts import Cells, count_days, edges_below
+from fraudctl.metrics.edges import edges_below
+from fraudctl.monitor.counts import Cells, count_days
 
 NUMBERS = st.one_of(
     st.none(), st.integers(-3, 3).map(float), st.floats(allow_nan=True, allow_infinity=True), st.just(math.nan)

@@ -250,3 +250,16 @@ def test_what_the_amount_brings_is_said_under_limits_too() -> None:
     same = events.with_columns(amount=pl.lit(80.0))
     _, report = choose(same, '[policy]\ncapacity = { review = "10 per day" }')
     assert report["brings"]["deciding by amount"]["value"] == 0.0
+
+
+def test_every_step_of_the_choice_is_told_and_changes_nothing() -> None:
+    steps: list[str] = []
+    events, rule = make_events(300, 40, seed=1), '[[rules]]\nwhen = "amount > 50"\naction = "review"'
+    project = make_project(rule)
+    y_prob = events["y_prob"].to_numpy()
+    found = choose_policy(project, events, y_prob, watch=steps.append)
+    assert as_object(found) == as_object(choose_policy(project, events, y_prob))
+    assert steps[:3] == ["events", "thresholds and prices", "simpler policies"]
+    assert "rule 1 of 1" in steps
+    assert steps[-1] == "report"
+    assert len(steps) == len(set(steps)) > 15

@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 from training_data import FEATURES, table
 
 from fraudctl.calibrate import sigmoid
+from fraudctl.train import baselines
 from fraudctl.train.baselines import (
     AMOUNT,
     LABEL_RATE,
@@ -106,3 +107,18 @@ def test_thinned_rows_keep_every_fraud_and_the_weight_of_each_class() -> None:
     everything, same = thinned(y_true, weight)
     assert len(everything) == len(y_true)
     assert (same == weight).all()
+
+
+def test_rows_that_are_scored_some_at_a_time_have_the_scores_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, steps = rows(), list[str]()
+    found = logistic_scores(made, watch=steps.append)
+    monkeypatch.setattr(baselines, "_ROWS_AT_ONCE", 64)
+    assert logistic_scores(made, watch=steps.append).tolist() == found.tolist()
+    assert sum("rows scored" in step for step in steps) == 1 + -(-made.valid.height // 64)
+
+
+def test_each_baseline_is_told_before_it_is_made() -> None:
+    steps: list[str] = []
+    made = rows(extra=pl.col("label").cast(pl.Float64).alias("card_fraud_rate_7d"))
+    assert baseline_scores(made, watch=steps.append).keys() == baseline_scores(made).keys()
+    assert steps[:3] == [AMOUNT, "label rate 1 of 1", f"{LOGISTIC}, fitting"]

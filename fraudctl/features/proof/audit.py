@@ -363,19 +363,23 @@ def _future_altered(
     progress: Callable[[str, int, int], None] | None,
 ) -> list[Difference]:
     """Build all features twice, the second time with another future, and compare what lies before it."""
-    say = progress or (lambda *_: None)
-    say("future altered", 0, 2)
+    say, n = progress or (lambda *_: None), 2 * len(features.steps)
+
+    def told(before: int) -> Callable[[str, int, int], None]:
+        return lambda name, done, _: say(f"future altered, {name}", min(before + done, n), n)
+
+    say("future altered", 0, n)
     frame = events.frame
     cut = frame["event_time"][rows[len(rows) // 2]]
     before = frame["event_time"] <= cut
     sources = seen_rows(features, sources or {}, from_time=frame["event_time"][0])
-    first = build(events, features, timezone=timezone, sources=sources).filter(before)
-    say("future altered", 1, 2)
+    first = build(events, features, timezone=timezone, sources=sources, progress=told(0)).filter(before)
+    say("future altered, another future", n // 2, n)
     altered = replace(events, frame=_with_another_future(frame, cut, seed))
     usable = pl.col("usable_time") < cut
     then = {name: source.filter(usable) for name, source in sources.items()}
-    second = build(altered, features, timezone=timezone, sources=then)
-    say("future altered", 2, 2)
+    second = build(altered, features, timezone=timezone, sources=then, progress=told(n // 2))
+    say("future altered", n, n)
     second = first.select("event_id").join(second, on="event_id", how="left", maintain_order="left")
     out: list[Difference] = []
     for name in declared:

@@ -75,7 +75,12 @@ def test_the_digest_is_that_of_the_values_of_the_table_at_the_recomputed_events(
 def test_progress_counts_the_sample(world):
     seen = []
     run(world, world[2], progress=lambda word, done, total: seen.append((word, done, total)))
-    assert seen[39:] == [("recomputed", 40, 40), *(("future altered", done, 2) for done in range(3))]
+    n = 2 * len(world[1].steps)
+    assert seen[39:41] == [("recomputed", 40, 40), ("future altered", 0, n)]
+    assert seen[-1] == ("future altered", n, n)
+    assert all(word.startswith("future altered") and of == n for word, _, of in seen[40:])
+    assert [done for _, done, _ in seen[40:]] == sorted(done for _, done, _ in seen[40:])
+    assert len({done for _, done, _ in seen[40:]}) > 4, "features that are built are counted"
 
 
 def test_what_would_take_too_long_is_passed_over_and_counted(world, monkeypatch):
@@ -114,7 +119,7 @@ def test_a_window_over_all_labels_is_found(world):
 def test_an_engine_that_sees_the_future_is_found(world, monkeypatch):
     from fraudctl.features.proof import audit as module
 
-    def peeking(events, features, *, timezone, sources):
+    def peeking(events, features, *, timezone, sources, progress):
         frame = build(events, features, timezone=timezone)
         return frame.with_columns(card_mean_amount_7d=pl.col("amount").mean().over("card"))
 
@@ -177,7 +182,7 @@ def test_the_future_of_the_latest_events_only(world, monkeypatch):
 
     heights = []
 
-    def counting(events, features, *, timezone, sources):
+    def counting(events, features, *, timezone, sources, progress):
         heights.append(events.frame.height)
         return build(events, features, timezone=timezone)
 
