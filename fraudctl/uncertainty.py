@@ -8,7 +8,7 @@ and nothing is; an entity of 4 to 20 widens the intervals of one that has more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
@@ -109,15 +109,25 @@ class Clusters:
     """Entities that are left out, for their clusters are fewer still."""
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, entities: Sequence[str]) -> Clusters:
-        """Read the clusters from the entity columns of ``frame``."""
-        coded = [_codes(frame[name]) for name in entities]
+    def of(
+        cls, frame: pl.DataFrame, entities: Sequence[str], *, known: Mapping[str, IntArray] | None = None
+    ) -> Clusters:
+        """Read the clusters from the entity columns of ``frame``.
+
+        Parameters
+        ----------
+        known
+            What `codes_by_appearance` gives of each entity, where that was computed before.
+        """
+        coded = [_codes(codes_by_appearance(frame[name]) if known is None else known[name]) for name in entities]
         sizes = tuple(int(codes.max()) + 1 if len(codes) else 0 for codes in coded)
         return cls(tuple(entities), tuple(coded), sizes, frame.height)
 
     @classmethod
-    def carried(cls, frame: pl.DataFrame, entities: Sequence[str]) -> Clusters:
-        """Read the clusters of the entities that can carry an interval, or of all where none can.
+    def carried(
+        cls, frame: pl.DataFrame, entities: Sequence[str], *, known: Mapping[str, IntArray] | None = None
+    ) -> Clusters:
+        """Read the clusters of the entities that can carry an interval, or of all where none can; ``known`` as in `of`.
 
         One can where its clusters count for at least `MIN_CLUSTERS` equal ones: ``n² / sum of squared sizes``, which
         few or dominant ids make small (Carter, Schnepel and Steigerwald, *Asymptotic Behavior of a t-Test Robust to
@@ -129,7 +139,7 @@ class Clusters:
         >>> found.names, found.left
         (('card',), ('device',))
         """
-        found = cls.of(frame, entities)
+        found = cls.of(frame, entities, known=known)
         equal = [_equal_clusters(codes) for codes in found.codes]
         able = [place for place, size in enumerate(equal) if size >= MIN_CLUSTERS]
         if not able:
@@ -191,9 +201,10 @@ def codes_by_appearance(column: pl.Series) -> IntArray:
     if isinstance(column.dtype, pl.Categorical):
         return _codes_of_categories(column)
     frame = pl.DataFrame({"value": column}).with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64))
-    first = pl.when(pl.col("value").is_not_null()).then(pl.col("row").min().over("value"))
-    codes = frame.select((first.rank("dense").cast(pl.Int64) - 1).fill_null(-1)).to_series()
-    return np.asarray(codes.to_numpy(), dtype=np.int64)
+    first = frame.select(pl.col("row").min().over("value")).to_series().to_numpy()
+    there = column.is_not_null().to_numpy()
+    number = np.cumsum((first == np.arange(len(first))) & there) - 1
+    return np.where(there, number[first], -1).astype(np.int64)
 
 
 def _codes_of_categories(column: pl.Series) -> IntArray:
@@ -211,8 +222,9 @@ def _codes_of_categories(column: pl.Series) -> IntArray:
     return codes
 
 
-def _codes(column: pl.Series) -> IntArray:
-    values = codes_by_appearance(column).copy()
+def _codes(by_appearance: IntArray) -> IntArray:
+    """Give each null a code of its own, after all others."""
+    values = by_appearance.copy()
     missing = values < 0
     values[missing] = np.arange(int(missing.sum())) + int(values.max(initial=-1)) + 1
     return np.asarray(values, dtype=np.int64)

@@ -386,3 +386,18 @@ def test_bootstrap_intervals_are_widened_for_few_ids_too() -> None:
         found = ranking_estimate("average_precision", y_true, score, np.ones(n), ways, settings=settings)
         widths.append(found.high - found.low)
     assert widths[0] > 1.5 * widths[1]
+
+
+@given(st.lists(st.none() | st.sampled_from(["", "a", "b", "c"]), max_size=40))
+def test_codes_count_entities_as_they_come(values: list[str | None]) -> None:
+    seen: dict[str, int] = {}
+    expected = [-1 if value is None else seen.setdefault(value, len(seen)) for value in values]
+    column = pl.Series("x", values, dtype=pl.String)
+    assert codes_by_appearance(column).tolist() == expected
+    frame = pl.DataFrame([column])
+    known = {"x": codes_by_appearance(column)}
+    found, again = Clusters.of(frame, ["x"]), Clusters.of(frame, ["x"], known=known)
+    nulls = iter(range(len(seen), len(values) + 1))
+    assert found.codes[0].tolist() == [next(nulls) if code < 0 else code for code in expected]
+    assert again.codes[0].tolist() == found.codes[0].tolist()
+    assert (again.sizes, again.n_events) == (found.sizes, found.n_events)

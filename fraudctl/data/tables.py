@@ -30,6 +30,7 @@ from fraudctl.errors import DataError
 from fraudctl.normal import files as finding
 from fraudctl.normal import lake, opening, times
 from fraudctl.normal.form import Form
+from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.project.entities import EntityKey
 from fraudctl.text.plain import shown, shown_all
@@ -250,7 +251,13 @@ def load_schema(project: Project) -> pl.Schema:
     return scan(event_files(project), form=form_of(project)).collect_schema()
 
 
-def load_events(project: Project, *, columns: Collection[str] = (), entries: pl.DataFrame | None = None) -> Events:
+def load_events(
+    project: Project,
+    *,
+    columns: Collection[str] = (),
+    entries: pl.DataFrame | None = None,
+    watch: Watch = unwatched,
+) -> Events:
     """Load the project's events with their roles, normalised as `Events` says.
 
     Parameters
@@ -259,6 +266,8 @@ def load_events(project: Project, *, columns: Collection[str] = (), entries: pl.
         Further data columns to carry along under their own names.
     entries
         What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own.
+    watch
+        Called with the name of each step before it begins.
 
     Raises
     ------
@@ -268,7 +277,7 @@ def load_events(project: Project, *, columns: Collection[str] = (), entries: pl.
     """
     files = event_files(project)
     raw = scan(files, form=form_of(project))
-    return normalise(raw, project=project, files=files, columns=columns, entries=entries)
+    return normalise(raw, project=project, files=files, columns=columns, entries=entries, watch=watch)
 
 
 def normalise(
@@ -279,6 +288,7 @@ def normalise(
     columns: Collection[str],
     entries: pl.DataFrame | None = None,
     ordered: bool = True,
+    watch: Watch = unwatched,
 ) -> Events:
     """Return the columns of a raw table their roles; see `load_events`.
 
@@ -292,10 +302,14 @@ def normalise(
     schema = raw.collect_schema()
     wanted = wanted_columns(project, columns)
     require_columns(wanted, schema, where=place(files))
+    watch("columns")
     frame = collect(raw.select(list(dict.fromkeys(wanted))), files=files)
     refuse_no_rows(frame.height, files)
+    watch("ids that stand twice")
     frame, n_duplicates = drop_duplicates(frame, raw, project.data.event_id, files)
+    watch("roles of columns")
     out = with_roles(frame, project, columns, entries=entries)
+    watch("order of time")
     out = in_order(out) if ordered else out
     check_label_times(out)
     newest: datetime | None = out["event_time"].max()  # type: ignore[assignment]

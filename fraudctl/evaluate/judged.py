@@ -113,7 +113,8 @@ def prepare(scored: pl.DataFrame, project: Project) -> EvaluatedEvents:
     table = matrix.per_event(scored)
     weight = event_weights(scored, project)
     weight = np.ones(scored.height) if weight is None else weight
-    clusters = Clusters.carried(scored, list(project.entities))
+    entity_codes = {name: codes_by_appearance(scored[name]) for name in project.entities}
+    clusters = Clusters.carried(scored, list(project.entities), known=entity_codes)
     reach = reach_of(scored, project, matrix)
     return EvaluatedEvents(
         y_true=y_true,
@@ -125,7 +126,7 @@ def prepare(scored: pl.DataFrame, project: Project) -> EvaluatedEvents:
         weight=weight,
         amount=scored["amount"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "amount" in scored.columns else None,
         clusters=clusters,
-        entity_codes={name: codes_by_appearance(scored[name]) for name in project.entities},
+        entity_codes=entity_codes,
         day=_days(scored["event_time"], project),
         reach=reach,
         base=baseline(table, y_true, matrix, weight=weight, reach=reach),

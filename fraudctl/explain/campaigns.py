@@ -18,6 +18,8 @@ import polars as pl
 from fraudctl.arrays import FloatArray, IntArray, ObjectArray
 from fraudctl.explain.causes import DAY_US
 from fraudctl.explain.scene import Scene, micros
+from fraudctl.progress import Watch, unwatched
+from fraudctl.uncertainty import codes_by_appearance
 
 REACH_DAYS: Final = 14
 """Frauds of an entity this many days apart belong to one campaign."""
@@ -118,16 +120,17 @@ class Campaigns:
     total: CampaignTotal | None
 
 
-def find_campaigns(scene: Scene) -> Campaigns:
-    """Link every missed fraud to at most one entity and group them."""
+def find_campaigns(scene: Scene, *, watch: Watch = unwatched) -> Campaigns:
+    """Link every missed fraud to at most one entity and group them; ``watch`` is called with each step before it."""
     rows = np.flatnonzero(scene.missed)
     known = scene.labelled
-    entity = link(scene.scored[rows], known, entities=scene.entities)
+    entity = link(scene.scored[rows], known, entities=scene.entities, watch=watch)
     member = np.full(len(rows), -1, dtype=np.int64)
     place = {item: i for i, item in enumerate(scene.scored["event_id"].gather(rows).to_list())}
     decided = scene.scored.select("event_id", "action", cost=scene.cost)
     found: list[tuple[Campaign, IntArray]] = []
     for name in scene.entities:
+        watch(f"grouped by {name}")
         values = scene.scored[name].gather(rows[np.flatnonzero(entity == name)]).unique()
         if len(values):
             mine = known.filter(pl.col(name).is_in(values.implode()))
@@ -164,7 +167,9 @@ def _mine(item: Campaign, places: IntArray, entity: ObjectArray) -> IntArray:
     return np.asarray(places[entity[places] == item.entity], dtype=np.int64)
 
 
-def link(events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...]) -> ObjectArray:
+def link(
+    events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...], watch: Watch = unwatched
+) -> ObjectArray:
     """Return the entity that best explains each fraud, or None: the least likely count of other frauds around it.
 
     For each entity, the frauds among its other labelled events within `REACH_DAYS` on either side are compared with a
@@ -175,6 +180,7 @@ def link(events: pl.DataFrame, known: pl.DataFrame, *, entities: tuple[str, ...]
     rate = float((known["label"] == 1).sum()) / max(known.height, 1)
     surprise = np.zeros((events.height, len(entities)))
     for j, name in enumerate(entities):
+        watch(f"frauds around each {name}")
         n, frauds = around(events, known, name, reach_days=REACH_DAYS)
         with np.errstate(divide="ignore"):
             tail = -np.log(betainc(frauds, n - frauds + 1, rate))  # of a binomial, from ``frauds`` on
@@ -231,11 +237,11 @@ class Around:
         """Sort the labelled events that share an entity with any of the events."""
         known = known.select("event_id", "event_time", "label", entity)
         known = known.filter(pl.col(entity).is_in(events[entity].unique().implode()))
-        values = pl.concat([known[entity], events[entity]]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        values = codes_by_appearance(pl.concat([known[entity], events[entity]])) + 1  # null is 0
         code, wanted = values[: known.height], values[known.height :]
-        at = micros(known["event_time"])
-        order = np.lexsort((at, code))
-        times, key = _keys(code, at)
+        times, key = _keys(code, micros(known["event_time"]))
+        order = np.argsort(key, kind="stable")
+        key = key[order]
         frauds = np.concatenate([[0], np.cumsum(known["label"].to_numpy()[order] == 1)]).astype(np.int64)
         seen = events["event_id"].is_in(known["event_id"].implode()).to_numpy().astype(np.int64)
         fraud = (events["label"] == 1).fill_null(value=False).to_numpy().astype(np.int64)
@@ -252,15 +258,15 @@ class Around:
 
 
 def _keys(code: IntArray, at: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the distinct times, rising, and rising keys of the rows: one number for code and rank of the time."""
+    """Return the distinct times, rising, and a key of each row: one number for code and rank of the time."""
     times = _distinct(at)
-    return times, np.sort((code * (len(times) + 1) + np.searchsorted(times, at)).astype(np.int64))
+    return times, (code * (len(times) + 1) + np.searchsorted(times, at)).astype(np.int64)
 
 
 def _between(
     times: IntArray, key: IntArray, wanted: IntArray, first: IntArray, last: IntArray
 ) -> tuple[IntArray, IntArray]:
-    """Return the ranges of rows with the wanted code and ``first <= at <= last``; times and keys are those of `_keys`.
+    """Return the ranges of rows with the wanted code and ``first <= at <= last``; times as of `_keys`, keys rising.
 
     Times are compared exactly, by their ranks.
     """
@@ -305,7 +311,8 @@ def _events_between(mine: pl.DataFrame, frauds: pl.DataFrame, entity: str, first
     code = pl.concat([mine[entity], frauds[entity]]).rank("dense").to_numpy().astype(np.int64)
     at, t = micros(mine["event_time"]), micros(frauds["event_time"])
     own = code[mine.height :]
-    low, high = _between(*_keys(code[: mine.height], at), own[first], t[first], t[last])
+    times, key = _keys(code[: mine.height], at)
+    low, high = _between(times, np.sort(key), own[first], t[first], t[last])
     return high - low
 
 

@@ -15,6 +15,7 @@ import polars as pl
 from fraudctl.data.own import COLUMNS, inside
 from fraudctl.data.tables import ROLES
 from fraudctl.explain.scene import Scene
+from fraudctl.progress import Watch, unwatched
 from fraudctl.text.wording import level_text
 from fraudctl.weights import weight_columns
 
@@ -100,16 +101,26 @@ class Money:
     """Entities."""
 
 
-def find_money(scene: Scene) -> Money:
-    """Tabulate losses over every column with few values, and over the entities."""
+def find_money(scene: Scene, *, watch: Watch = unwatched) -> Money:
+    """Tabulate losses over every column with few values, and over the entities; each is told to ``watch`` before."""
     flags = pl.DataFrame(
         {".missed": scene.missed, ".false": scene.false_alarm, ".cost": scene.cost, ".fraud": scene.y_true}
     )
     frame = scene.scored.hstack(flags)
     words = {item.name: item.words or item.name for item in scene.features}
-    segments = [_segment(frame, column, words.get(column, column)) for column in segment_columns(scene)]
+
+    def segment(column: str) -> SegmentTable | None:
+        watch(column)
+        return _segment(frame, column, words.get(column, column))
+
+    def entity(name: str) -> EntityTable:
+        watch(name)
+        return _entity(frame, name)
+
+    watch("columns with few values")
+    segments = [segment(column) for column in segment_columns(scene)]
     told = sorted((item for item in segments if item is not None), key=lambda item: -item.lift)
-    return Money(tuple(told[:TOP_COLUMNS]), tuple(_entity(frame, name) for name in scene.entities))
+    return Money(tuple(told[:TOP_COLUMNS]), tuple(map(entity, scene.entities)))
 
 
 def segment_columns(scene: Scene) -> list[str]:

@@ -17,6 +17,7 @@ from fraudctl.costs import FRAUD, LEGIT
 from fraudctl.evaluate import Replay
 from fraudctl.explain.causes import shifted
 from fraudctl.explain.scene import Scene
+from fraudctl.progress import Watch, unwatched
 
 FACTORS: Final = tuple(float(10 ** (step / 10)) for step in range(-15, 16))
 """Factors on the odds that the curve is drawn over: 0.03 to 32."""
@@ -73,16 +74,22 @@ class Sweep:
     plateau: tuple[float, float]
 
 
-def sweep(scene: Scene, *, replay: Replay) -> Sweep:
+def sweep(scene: Scene, *, replay: Replay, watch: Watch = unwatched) -> Sweep:
     """Decide all events of the period again at every factor; at a factor of 1 these are the decisions that were taken.
 
     Parameters
     ----------
     replay
         All events of the period; those it judges are the events of the scene, in the same order.
+    watch
+        Called with each factor before it is tried.
     """
-    curve = tuple(_setting(scene, replay, factor) for factor in FACTORS)
-    near = tuple(_setting(scene, replay, factor) for factor in NEAR_FACTORS)
+
+    def setting(factor: float) -> ThresholdSetting:
+        watch(f"all odds times {factor:.3g}")
+        return _setting(scene, replay, factor)
+
+    curve, near = tuple(map(setting, FACTORS)), tuple(map(setting, NEAR_FACTORS))
     today = _as_decided(scene)
     best = min((*curve, *near, today), key=lambda item: (item.cost, abs(np.log(item.factor))))
     return Sweep(curve, near, today, best, _plateau(curve, best))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fraudctl.errors import DataError
 from fraudctl.features.proof.receipt import TrainingAudit
-from fraudctl.progress import Progress, Silent
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
 from fraudctl.workflows.definitions import load_definitions, plan_features
 from fraudctl.workflows.features import FeatureTable, build_features
@@ -69,11 +69,14 @@ def audit_features(
     snapshot = None if snapshot_file is None else _read(snapshot_file, "--snapshot")
     suspects: list[Suspect] = []
     progress.stage("Reading events")
-    events = plan.load()
+    events = plan.load(watch=Steps(progress, 4).begin)
     if snapshot_version is not None:
         progress.stage("Building the features of the earlier version")
         snapshot, suspects = _earlier(project, snapshot_version, events, progress)
     progress.stage(f"Auditing {sample} events")
+    progress.update(0, sample, "reading other tables")
+    sources = plan.load_sources()
+    progress.update(0, sample, "looking for rows")
     result = audit(
         events,
         plan.features,
@@ -81,7 +84,7 @@ def audit_features(
         sample=sample,
         seed=project.train.seed,
         timezone=project.data.timezone,
-        sources=plan.load_sources(),
+        sources=sources,
         progress=lambda name, done, total: progress.update(done, total, name),
         future_rows=min(events.frame.height, _FUTURE_ROWS),
         steps=_STEPS,

@@ -292,8 +292,10 @@ class Decisions:
         return frame.filter(trained & frame["label"].is_not_null())
 
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
-        period, steps = self._period(subject, since, until), Steps(self.progress, 3)
+        period, steps = self._period(subject, since, until), Steps(self.progress, 4)
         steps.begin("events of the period")
+        self.table.spine  # noqa: B018  # read now, so that what is read next is told
+        steps.begin("features of the period")
         events, excluded = self._events(subject, period, lead=True)
         steps.begin("probabilities")
         if scores is None and subject.bundle is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
 
 if TYPE_CHECKING:
@@ -62,11 +63,12 @@ class BuildPlan:
             )
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
-    def load(self) -> Events:
-        """Load the events with every column that travels along."""
+    def load(self, *, watch: Watch = unwatched) -> Events:
+        """Load the events with every column that travels along; ``watch`` is called with each step before it begins."""
         from fraudctl.data import tables
 
-        return tables.load_events(self.project, columns=self.carried, entries=self.definitions.load_entries())
+        entries = self.definitions.load_entries()
+        return tables.load_events(self.project, columns=self.carried, entries=entries, watch=watch)
 
     def load_sources(self) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fraudctl.errors import UsageError
-from fraudctl.progress import Progress, Silent
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project
 from fraudctl.text.figures import whole
 from fraudctl.workflows.definitions import BuildPlan, plan_features
@@ -459,7 +459,10 @@ def _build(plan: BuildPlan, progress: Progress) -> tuple[pl.DataFrame, FeatureTa
 
     progress.stage("Reading events")
     with loading():
-        events, sources = plan.load(), plan.load_sources()
+        steps = Steps(progress, 5)
+        events = plan.load(watch=steps.begin)
+        steps.begin("other tables")
+        sources = plan.load_sources()
     progress.stage(f"Building {len(plan.features.names)} features for {events.frame.height:,} events")
     frame = build(
         events,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from world import FEATURES, World, explain_world, make_world
 from fraudctl.documents.results import as_object
 from fraudctl.explain import broken, clusters, contrast
 from fraudctl.explain.broken import find_broken
+from fraudctl.explain.campaigns import Around
 from fraudctl.explain.decided import MODEL, find_decided
 from fraudctl.explain.scene import make_scene
 from fraudctl.policy.provenance import DECIDED_BY, FIELDS, MODEL_KINDS
@@ -115,9 +117,45 @@ def test_every_step_of_an_explanation_is_told_before_it_begins(world: World) -> 
     explain_world(world, progress=lambda name, done, _: seen.append((name, done)))
     assert [done for _, done in seen] == sorted(done for _, done in seen)
     told = " ".join(name for name, _ in seen)
-    for step in ("contrasts: drawn by", "totals: days of feature", "errors: earlier events", "errors: usual values"):
+    for step in (
+        "threshold: all odds times",
+        "money: ",
+        "campaigns: frauds around each",
+        "contrasts: drawn by",
+        "totals: days of feature",
+        "errors: earlier events",
+        "errors: usual values",
+    ):
         assert step in told
     steps: list[str] = []
     scene = make_scene(world.scored, world.history, project=world.project, features=FEATURES)
     assert find_broken(scene, watch=steps.append) == find_broken(scene, watch=unwatched)
     assert len(steps) == len(set(steps)) == len(FEATURES) - len(scene.clock_features)
+
+
+@given(st.integers(0, 10_000))
+def test_events_around_an_event_are_those_that_a_loop_counts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = np.array(["a", "b", "c", None], dtype=object)
+    known = pl.DataFrame(
+        {
+            "event_id": rng.permutation(40),
+            "event_time": pl.Series(rng.integers(0, 6, 40) * 86_400_000_000).cast(pl.Datetime("us", "UTC")),
+            "label": pl.Series(rng.integers(0, 2, 40), dtype=pl.Int8),
+            "card": pl.Series(rng.choice(names, 40).tolist(), dtype=pl.String),
+        }
+    )
+    events, rows = known[rng.permutation(40)[:15]], known.rows(named=True)
+    found = Around.of(events, known, "card")
+    for days in (0.0, 1.0, 2.5):
+        n, frauds = found.within(days)
+        for at, event in enumerate(events.iter_rows(named=True)):
+            near = [
+                row
+                for row in rows
+                if row["card"] is not None
+                and row["card"] == event["card"]
+                and row["event_id"] != event["event_id"]
+                and abs(row["event_time"] - event["event_time"]) <= timedelta(days=days)
+            ]
+            assert (n[at], frauds[at]) == (len(near), sum(row["label"] for row in near))

@@ -11,6 +11,7 @@ from fraudctl.documents.results import as_object
 from fraudctl.progress import Silent
 from fraudctl.project import Project
 from fraudctl.workflows import features
+from fraudctl.workflows.definitions import plan_features
 from fraudctl.workflows.features import describe_features, find_features, write_features
 
 
@@ -65,6 +66,12 @@ def test_a_table_that_is_read_some_columns_at_a_time_is_the_whole(built: Project
     assert table.hold(seen) is table.frame
     assert table.select(some).equals(whole.select(some))
     assert seen.done == [(start, whole.width) for start in range(0, whole.width, 16)]
+
+
+def test_reading_events_tells_its_steps(built: Project) -> None:
+    plan, steps = plan_features(built), list[str]()
+    assert plan.load(watch=steps.append).frame.equals(plan.load().frame)
+    assert steps == ["columns", "ids that stand twice", "roles of columns", "order of time"]
 
 
 def test_what_is_written_and_described_is_the_table(built: Project, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ explain (`foresight`)?
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
+import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -372,7 +374,9 @@ def _future_altered(
     frame = events.frame
     cut = frame["event_time"][rows[len(rows) // 2]]
     before = frame["event_time"] <= cut
-    sources = seen_rows(features, sources or {}, from_time=frame["event_time"][0])
+    sources = seen_rows(
+        features, _of_same_ids(sources or {}, frame, features.entities), from_time=frame["event_time"][0]
+    )
     first = build(events, features, timezone=timezone, sources=sources, progress=told(0)).filter(before)
     say("future altered, another future", n // 2, n)
     altered = replace(events, frame=_with_another_future(frame, cut, seed))
@@ -387,6 +391,19 @@ def _future_altered(
         if differs.any():
             ids = tuple(str(item) for item in first["event_id"].filter(differs).head(_MOST_EXAMPLES))
             out.append(Difference(name, "future", int(differs.sum()), first.height, None, ids))
+    return out
+
+
+def _of_same_ids(
+    sources: Mapping[str, pl.DataFrame], frame: pl.DataFrame, entities: Iterable[str]
+) -> dict[str, pl.DataFrame]:
+    """Return the rows of other tables that share an id of any entity with any event: no event can see another."""
+    out = {}
+    for name, source in sources.items():
+        ids = [(source[entity], frame[entity]) for entity in entities if entity in source.columns]
+        alike = bool(ids) and all(theirs.dtype == ours.dtype for theirs, ours in ids)
+        known = [theirs.is_in(ours.unique().implode()).fill_null(value=False) for theirs, ours in ids if alike]
+        out[name] = source.filter(functools.reduce(operator.or_, known)) if known else source
     return out
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fraudctl.errors import DataError
 from fraudctl.features import build
-from fraudctl.features.proof.audit import _sample, audit
+from fraudctl.features.proof.audit import _of_same_ids, _sample, audit
 
 ZONE = "Europe/Berlin"
 TEXT = """
@@ -210,3 +210,14 @@ def test_training_does_not_begin_on_a_table_that_is_not_what_was_known(world, tm
     leaky = replace(table, loaded=table.frame.with_columns(pl.col(name).fill_null(0.0) + 1.0), path=None)
     with pytest.raises(DataError, match=f"could have been known at the event: .*{name}"):
         audit_before_training(project, leaky, progress=Silent())
+
+
+def test_rows_of_other_tables_that_share_no_id_are_seen_by_no_event():
+    frame = pl.DataFrame({"event_id": [1, 2], "card": ["a", None], "ip": ["x", "y"]})
+    source = pl.DataFrame({"card": ["a", "b", None, "b", None], "ip": ["z", "z", "z", "y", None], "n": [1, 2, 3, 4, 5]})
+    other = pl.DataFrame({"n": [1, 2]})
+    found = _of_same_ids({"s": source, "t": other}, frame, ["card", "ip", "device"])
+    assert found["s"]["n"].to_list() == [1, 4]
+    assert found["t"].equals(other)
+    numbers = source.with_columns(pl.lit(7).alias("ip"))
+    assert _of_same_ids({"s": numbers}, frame, ["card", "ip"])["s"].equals(numbers), "ids of another type stay"
