@@ -29,13 +29,14 @@ from fraudctl.cluster.blobs import (
 from fraudctl.cluster.packed import from_blobs, order_of, to_blob
 from fraudctl.cluster.plan import ASKS, PartFacts, Route, RowRange, Stop, facts_of
 from fraudctl.cluster.told import Meaning, Told, meaning_of, require_like
-from fraudctl.data.labels import CHANGES, as_known, spells
+from fraudctl.data.labels import CHANGES, as_known
 from fraudctl.errors import FraudctlError
 from fraudctl.extract import as_written
 from fraudctl.features.batch.engine import PRIOR, Engine
 from fraudctl.features.batch.groups import Array, Workers
 from fraudctl.features.batch.links import hub_notes
 from fraudctl.features.batch.passes import EVERYBODY, Pass, RowLevel, passes
+from fraudctl.features.batch.prior import outcome_steps
 from fraudctl.features.batch.schedule import units
 from fraudctl.features.meaning.families.base import OfSource
 
@@ -185,31 +186,17 @@ class OutcomeSteps(OfSplits):
 
     def of_split(self, split: RowRange) -> Iterator[BlobRow]:
         """Return the steps of a split."""
-        yield facts_row(outcome_steps(kept_rows(self.desk, split, events_of(self.desk, split, ()))))
+        yield facts_row(added_up([outcome_steps(kept_rows(self.desk, split, events_of(self.desk, split, ())))]))
 
 
-def outcome_steps(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return by how much events change the number of known outcomes and frauds, and from which instant on.
-
-    Returns
-    -------
-    ``time`` (µs UTC: events at it or later count the change), ``known`` and ``frauds``; each time once, rising.
-    """
-    found = spells(frame).with_columns(pl.col("label").cast(pl.Int64))
-    before = pl.col("label").shift(1).over("row")
-    after = frame["event_time"].dt.epoch("us").gather(found["row"]) + 1
-    steps = found.select(
-        pl.max_horizontal(pl.col("since").dt.epoch("us"), after).alias("time"),
-        before.is_null().cast(pl.Int64).alias("known"),
-        (pl.col("label") - before.fill_null(0)).alias("frauds"),
-    )
-    return steps.group_by("time").agg(pl.col("known", "frauds").sum()).sort("time")
+def added_up(steps: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return the sums of steps at each time, rising; see `outcome_steps`."""
+    return pl.concat(steps).group_by("time").agg(pl.col("known", "frauds").sum()).sort("time")
 
 
 def prior_table(steps: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Return the fraud rate of all by time: ``time`` from which on it holds (µs UTC, rising) and ``rate``."""
-    summed = pl.concat(steps).group_by("time").agg(pl.col("known", "frauds").sum()).sort("time")
-    return summed.select("time", rate=pl.col("frauds").cum_sum() / pl.col("known").cum_sum())
+    return added_up(steps).select("time", rate=pl.col("frauds").cum_sum() / pl.col("known").cum_sum())
 
 
 def prior_at(table: pl.DataFrame, times: Array) -> Array:

@@ -170,14 +170,18 @@ def _runs(spans: Iterable[_Span]) -> list[list[_Span]]:
 
 
 def _joined(spans: Sequence[_Span], folder: Path, name: str, rows: int, tell: Callable[[], None]) -> list[_Span]:
-    """Cut chunks at the same times, and join what lies between two of them to chunks of about ``rows`` rows."""
-    times = pl.concat([_read(span.file, ["event_time"])["event_time"].gather_every(100) for span in spans]).sort()
+    """Cut chunks at the same times, and join what lies between two of them to chunks of about ``rows`` rows.
+
+    Rows without a time are cut by their ids.
+    """
+    key = "event_id" if spans[0].first[0] is None else "event_time"
+    times = pl.concat([_read(span.file, [key])[key].gather_every(100) for span in spans]).sort()
     n_chunks = max(1, sum(span.height for span in spans) // rows)
     edges = times.gather([len(times) * i // n_chunks for i in range(1, n_chunks)]).unique().sort()
     pieces: list[list[tuple[Path, int]]] = [[] for _ in range(len(edges) + 1)]
     for k, span in enumerate(spans):
         frame, cut = _read(span.file), folder / f"{name}-cut{k}.arrow"
-        ends = [*frame["event_time"].search_sorted(edges, side="left").to_list(), frame.height]
+        ends = [*frame[key].search_sorted(edges, side="left").to_list(), frame.height]
         sizes = np.diff(ends, prepend=0)
         held = np.flatnonzero(sizes)
         write_batches(cut, frame, sizes[held].tolist())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from fraudctl.data.tables import Events
     from fraudctl.features.meaning.definition import FeatureSet
 
-
+_T = TypeVar("_T")
 _CACHE_VERSION = 2
 _TIMELESS_VERSION = 3
 """The same for data without a time, whose times are null in the table."""
@@ -95,19 +97,27 @@ class Definitions:
 
     def load_sources(self, *, ordered: bool = True) -> dict[str, pl.DataFrame]:
         """Load the other tables, normalised; not ``ordered``, their rows stand as in the files."""
-        from fraudctl.data import tables
         from fraudctl.features.batch.sources import normalise_source
 
-        zone, columns, loaded = self.project.data.timezone, self.features.sources, {}
+        return self._each_source(functools.partial(normalise_source, ordered=ordered))
+
+    def spill_sources(self, folder: Path, rows: int) -> dict[str, list[Path]]:
+        """Write the other tables, normalised, to files of about ``rows`` rows in ``folder``."""
+        from fraudctl.features.batch.sources import spill_source
+
+        return self._each_source(functools.partial(spill_source, folder=folder, rows=rows))
+
+    def _each_source(self, take: Callable[..., _T]) -> dict[str, _T]:
+        from fraudctl.data import tables
+
+        zone, columns, found = self.project.data.timezone, self.features.sources, {}
         for name, files in self.beside.items():
             if name in columns:
-                section = self.project.sources[name]
                 scan = tables.scan(files, form=tables.form_of_source(self.project, name))
                 with tables.explained([f"[sources.{name}]"]):
-                    loaded[name] = normalise_source(
-                        scan, section, name=name, timezone=zone, columns=columns[name], ordered=ordered
-                    )
-        return loaded
+                    section = self.project.sources[name]
+                    found[name] = take(scan, section, name=name, timezone=zone, columns=columns[name])
+        return found
 
 
 def load_definitions(project: Project, *, also: Sequence[str] = ()) -> Definitions:

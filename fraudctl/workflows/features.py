@@ -338,8 +338,8 @@ def build_features_file(
     Parameters
     ----------
     memory
-        Bytes that the process may take; the entity with the most events, and links, take some 150 bytes for each of
-        their rows whatever this says.
+        Bytes that the process may take; the entity value with the most events, and links, take some 150 bytes for each
+        of their rows whatever this says, and entries of tables of labels are held whole.
     also
         Further data columns that travel along.
 
@@ -407,7 +407,7 @@ def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progres
             tell=_Pace(progress),
         )  # fmt: skip
         progress.stage("Reading other tables")
-        sources = plan.load_sources()
+        sources = plan.definitions.spill_sources(folder, sizes.source_rows)
         progress.stage(f"Building {len(plan.features.names)} features for {sum(chunks.heights):,} events in parts")
         spilled = Spilled(
             chunks.files, chunks.heights, plan.features, plan.project.data.timezone, sources, folder, sizes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
 from fraudctl.progress import Progress, Silent
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fraudctl.scoring.decider import Decider, Explained
     from fraudctl.scoring.tables import NewTable
 
+_T = TypeVar("_T")
 CHUNK = 200_000
 """Events decided and written at once."""
 
@@ -209,7 +211,7 @@ def score_files(
     new = open_new(data, decider.project, decider.schema, carried=decider.carried, what="DATA", after=before)
     tell_extra(new, progress)
     progress.stage("Reading events")
-    work = _Work(decider, read_sources(model, sources or {}), progress)
+    work = _Work(model, sources or {}, progress)
     entries = read_entries(model, sources or {})
     ids = None if before is None else ids_of(new, decider.project)
     beside = Path(tempfile.gettempdir()) if address_of(output) is not None else output.parent
@@ -233,21 +235,21 @@ def score_files(
 class _Work:
     """From events to their feature table, piece by piece."""
 
-    decider: Decider
-    sources: dict[str, pl.DataFrame]
+    model: Model
+    given: Mapping[str, Sequence[str | Path]]
     progress: Progress
 
     def at_once(self, events: Events) -> tuple[Iterator[pl.DataFrame], int]:
         """Build the table in memory; give it in pieces, and the number of repeated rows."""
         from fraudctl.features.batch.build import build
 
-        decider = self.decider
+        decider, sources = self.model.decider, read_sources(self.model, self.given)
         self.progress.stage(f"Building {len(decider.features.names)} features for {events.frame.height:,} events")
         table = build(
             events,
             decider.features,
             timezone=decider.project.data.timezone,
-            sources=self.sources,
+            sources=sources,
             progress=lambda name, done, total: self.progress.update(done, total, name),
         )
         return (table.slice(start, CHUNK) for start in range(0, table.height, CHUNK)), events.n_duplicates
@@ -257,11 +259,12 @@ class _Work:
     ) -> tuple[Iterator[pl.DataFrame], int]:
         """Build the table through files, within the given number of bytes of memory."""
         from fraudctl.data.chunks import spill_events
+        from fraudctl.features.batch.sources import spill_source
         from fraudctl.features.batch.spilled import Spilled, limits
         from fraudctl.workflows.features import BASE_MEMORY, require_memory
 
         require_memory(memory)
-        decider, whole = self.decider, folder / "events.parquet"
+        decider, whole = self.model.decider, folder / "events.parquet"
         raw.sink_parquet(whole)
         project = _as_written(decider.project, whole)
         sizes = limits(memory - BASE_MEMORY, decider.features)
@@ -269,11 +272,11 @@ class _Work:
             project, columns=decider.carried, folder=folder, rows=sizes.chunk_rows, entries=entries,
             tell=lambda what, done, of: self.progress.update(done, of, what),
         )  # fmt: skip
+        spill = functools.partial(spill_source, folder=folder, rows=sizes.source_rows)
+        sources = _each_source(self.model, self.given, spill)
         total = sum(chunks.heights)
         self.progress.stage(f"Building {len(decider.features.names)} features for {total:,} events in parts")
-        spilled = Spilled(
-            chunks.files, chunks.heights, decider.features, project.data.timezone, self.sources, folder, sizes
-        )
+        spilled = Spilled(chunks.files, chunks.heights, decider.features, project.data.timezone, sources, folder, sizes)
         spilled.compute(lambda name, done, of: self.progress.update(done, of, name))
         return spilled.table(), chunks.n_duplicates
 
@@ -287,21 +290,26 @@ def tell_extra(new: NewTable, progress: Progress) -> None:
 
 def read_sources(model: Model, given: Mapping[str, Sequence[str | Path]]) -> dict[str, pl.DataFrame]:
     """Read the other tables that the model uses, normalised."""
-    from fraudctl.data import tables
     from fraudctl.features.batch.sources import normalise_source
 
-    decider, loaded = model.decider, {}
-    for name, found in model.source_paths(given).items():
-        files = list(found)
+    return _each_source(model, given, normalise_source)
+
+
+def _each_source(model: Model, given: Mapping[str, Sequence[str | Path]], take: Callable[..., _T]) -> dict[str, _T]:
+    from fraudctl.data import tables
+
+    decider, found = model.decider, {}
+    for name, paths in model.source_paths(given).items():
+        files = list(paths)
         with tables.explained(files):
-            loaded[name] = normalise_source(
+            found[name] = take(
                 tables.scan(files, form=tables.form_of_source(decider.project, name)),
                 decider.project.sources[name],
                 name=name,
                 timezone=decider.project.data.timezone,
                 columns=decider.features.sources[name],
             )
-    return loaded
+    return found
 
 
 def read_entries(model: Model, given: Mapping[str, Sequence[str | Path]]) -> pl.DataFrame | None:

@@ -22,13 +22,14 @@ from polars.testing import assert_frame_equal
 from cluster.shuffling import Shuffled
 from fraudctl.cluster import told
 from fraudctl.cluster.plan import placed, splits_of
-from fraudctl.cluster.task import ordered, outcome_steps, prior_at, prior_table
+from fraudctl.cluster.task import ordered, prior_at, prior_table
 from fraudctl.errors import DataError, UsageError
 from fraudctl.extract import Extract, as_written
 from fraudctl.features import build
 from fraudctl.features.batch.engine import Engine
 from fraudctl.features.batch.groups import Workers
 from fraudctl.features.batch.passes import passes
+from fraudctl.features.batch.prior import outcome_steps
 from fraudctl.project import load_project
 from fraudctl.workflows.cluster import build_on, told_project
 from fraudctl.workflows.definitions import load_definitions, plan_features

@@ -14,6 +14,7 @@ import pytest
 from features import complete
 from features.batch.test_sources import SCHEMA as SOURCE_SCHEMA
 from features.batch.test_sources import SECTION, TABLE
+from features.batch.test_spilled import in_files
 from features.conftest import SCHEMA, _project
 from features.online.test_online import assert_same, messages_of, new_state, send
 from features.proof.test_against_reference import ZONE, same
@@ -294,15 +295,12 @@ def _all_steps(features):
 @EVERY
 def test_features_through_files_are_those_in_memory(key, tmp_path):
     features, (_, events, sources) = features_of(key), world()
-    chunks, heights = [], []
-    for start in range(0, events.frame.height, 17):
-        part = events.frame[start : start + 17]
-        chunks.append(tmp_path / f"{start}.arrow")
-        part.write_ipc(chunks[-1])
-        heights.append(part.height)
+    chunks = in_files(events.frame, tmp_path / "events", 17)
+    heights = [pl.read_ipc(chunk).height for chunk in chunks]
+    beside = {name: in_files(source, tmp_path / name, 17) for name, source in sources.items()}
     folder = tmp_path / "parts"
     folder.mkdir()
-    spilled = Spilled(chunks, heights, features, ZONE, sources, folder, SpillLimits(1, 17, least_rows=20))
+    spilled = Spilled(chunks, heights, features, ZONE, beside, folder, SpillLimits(1, 17, least_rows=20))
     spilled.compute(lambda *_: None)
     assert_frame_equal(pl.concat(list(spilled.table())).select(table_of(key).columns), table_of(key))
 

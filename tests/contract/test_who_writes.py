@@ -17,7 +17,7 @@ OWNERS = {
     "disk/kept.py": "writes to memory, then through files.py",
     "bundle.py": "a folder of files, each flushed, that gets its name at the end (tests/faults/test_writers.py)",
     "data/chunks.py": "parts in a folder that goes away; what it leaves goes through outputs.py",
-    "features/batch/spilled.py": "parts in a folder that goes away",
+    **{f"features/batch/{name}.py": "parts in a folder that goes away" for name in ("prior", "sources", "spilled")},
     **{
         f"monitor/{name}.py": "parts in the folder of the run, which goes away"
         for name in ("judged_rows", "located", "taken")

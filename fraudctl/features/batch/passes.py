@@ -50,6 +50,11 @@ class Pass:
         return combined(feature.spec for feature in self.members) if self.members else Lookback(prior=True)
 
     @property
+    def sources(self) -> list[str]:
+        """The other tables whose rows its features see."""
+        return list(dict.fromkeys(name for feature in self.members for name in feature.spec.source_reads))
+
+    @property
     def reads(self) -> list[str]:
         """The columns of events, and the features given before, that rows have to hold."""
         names = {"event_time": None} | ({self.entity: None} if self.entity else {})

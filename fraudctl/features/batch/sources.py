@@ -6,8 +6,11 @@ strictly before them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+import tempfile
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -56,27 +59,89 @@ def normalise_source(
     DataError
         A column that is missing or of a type that its role cannot have, or a time that is null.
     """
-    schema = raw.collect_schema()
-    times = [section.event_time, *([section.known_time] if section.known_time else [])]
-    made = identities.made_in(section.entities, f"sources.{name}.entities", timezone)
-    wanted = [*times, *identities.flat(identities.id_columns(section.entities, made)), *columns]
-    missing = sorted(set(wanted) - set(schema))
-    if missing:
-        msg = f"sources.{name}: no column {', '.join(map(shown, missing))}; the table has {shown_all(schema)}"
-        raise DataError(msg)
-    frame = raw.select(list(dict.fromkeys(wanted))).collect()
-    happened, *known = (to_utc(frame[column], timezone=timezone, role=f"sources.{name}") for column in times)
-    if happened.null_count():
-        msg = f"sources.{name}: {happened.null_count()} times are null in {shown(section.event_time)}"
-        raise DataError(msg)
-    usable = pl.select(pl.max_horizontal(happened, *known)).to_series() if known else happened
-    entities = [
-        (made[entity].ids(frame.get_column) if entity in made else to_id(frame[key.column])).alias(entity)
-        for entity, key in section.entities.items()
-    ]
-    kept = [_plain(frame[column]) for column in columns]
-    out = pl.DataFrame([happened.alias("event_time"), usable.alias("usable_time"), *entities, *kept])
-    return out.sort(out.columns, nulls_last=False) if ordered else out
+    wanted = _SourceColumns.of(raw, section, name=name, timezone=timezone, columns=columns)
+    out = wanted.roles(raw.select(wanted.names).collect())
+    wanted.refuse_null_times(out["event_time"].null_count())
+    return in_order(out) if ordered else out
+
+
+def in_order(source: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of another table, all or those of some entities, in the order of times, then of contents."""
+    return source.sort(source.columns, nulls_last=False)
+
+
+def spill_source(
+    raw: pl.LazyFrame, section: SourceSection, *, name: str, timezone: str, columns: Collection[str], folder: Path,
+    rows: int,
+) -> list[Path]:  # fmt: skip
+    """Write what `normalise_source` gives to files of about ``rows`` rows in ``folder``, in the order of the file.
+
+    Raises
+    ------
+    DataError
+        As `normalise_source` does.
+    """
+    wanted = _SourceColumns.of(raw, section, name=name, timezone=timezone, columns=columns)
+    place, n_null = Path(tempfile.mkdtemp(dir=folder)), 0
+    files: list[Path] = []
+    batches = raw.select(wanted.names).collect_batches(chunk_size=rows, maintain_order=True)
+    for batch in itertools.chain([raw.select(wanted.names).head(0).collect()], batches):
+        found = wanted.roles(batch)
+        n_null += found["event_time"].null_count()
+        files.append(place / f"{len(files)}.arrow")
+        found.write_ipc(files[-1], compression="uncompressed")
+    wanted.refuse_null_times(n_null)
+    return files
+
+
+@dataclass(frozen=True)
+class _SourceColumns:
+    """What is read of another table: times, the columns that ids are made of, and those to keep."""
+
+    section: SourceSection
+    name: str
+    timezone: str
+    times: list[str]
+    made: Mapping[str, identities.Made]
+    columns: Collection[str]
+
+    @classmethod
+    def of(
+        cls, raw: pl.LazyFrame, section: SourceSection, *, name: str, timezone: str, columns: Collection[str]
+    ) -> _SourceColumns:
+        """Name what is read; a column that is missing is a `DataError`."""
+        times = [section.event_time, *([section.known_time] if section.known_time else [])]
+        made = identities.made_in(section.entities, f"sources.{name}.entities", timezone)
+        found, schema = cls(section, name, timezone, times, made, columns), raw.collect_schema()
+        missing = sorted(set(found.names) - set(schema))
+        if missing:
+            msg = f"sources.{name}: no column {', '.join(map(shown, missing))}; the table has {shown_all(schema)}"
+            raise DataError(msg)
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """Every column that is read, once."""
+        ids = identities.flat(identities.id_columns(self.section.entities, self.made))
+        return list(dict.fromkeys([*self.times, *ids, *self.columns]))
+
+    def roles(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return rows of the table as `normalise_source` does, in their order; null times stay null."""
+        role = f"sources.{self.name}"
+        happened, *known = (to_utc(frame[column], timezone=self.timezone, role=role) for column in self.times)
+        usable = pl.select(pl.max_horizontal(happened, *known)).to_series() if known else happened
+        entities = [
+            (self.made[entity].ids(frame.get_column) if entity in self.made else to_id(frame[key.column])).alias(entity)
+            for entity, key in self.section.entities.items()
+        ]
+        kept = [_plain(frame[column]) for column in self.columns]
+        return pl.DataFrame([happened.alias("event_time"), usable.alias("usable_time"), *entities, *kept])
+
+    def refuse_null_times(self, n: int) -> None:
+        """Raise a `DataError` where times are null."""
+        if n:
+            msg = f"sources.{self.name}: {n} times are null in {shown(self.section.event_time)}"
+            raise DataError(msg)
 
 
 def _plain(values: pl.Series) -> pl.Series:

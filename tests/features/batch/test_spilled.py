@@ -26,7 +26,7 @@ from fraudctl.features.batch.engine import Dropped, Engine
 from fraudctl.features.batch.groups import Workers
 from fraudctl.features.batch.increment import Past, engine_after, extend
 from fraudctl.features.batch.schedule import units
-from fraudctl.features.batch.spilled import Spilled, SpillLimits
+from fraudctl.features.batch.spilled import Spilled, SpillLimits, row_bytes
 from fraudctl.project import parse_project
 from fraudctl.workflows.features import build_features_file
 
@@ -40,9 +40,26 @@ def by_parts(
             files.append(folder / f"chunk{start}.arrow")
             frame.slice(start, sizes.chunk_rows).write_ipc(files[-1], compression="uncompressed")
         heights = [pl.read_ipc(file).height for file in files]
-        spilled, seen = Spilled(files, heights, features, ZONE, sources or {}, folder, sizes, Workers(2)), []
+        beside = {
+            name: in_files(shuffled(found), folder / name, sizes.chunk_rows) for name, found in (sources or {}).items()
+        }
+        spilled, seen = Spilled(files, heights, features, ZONE, beside, folder, sizes, Workers(2)), []
         spilled.compute(lambda *item: seen.append(item))
         return pl.concat(spilled.table()), seen
+
+
+def in_files(table: pl.DataFrame, folder: Path, rows: int) -> list[Path]:
+    """Write a table to files of so many rows."""
+    folder.mkdir()
+    files = [folder / f"{start}.arrow" for start in range(0, max(table.height, 1), rows)]
+    for number, file in enumerate(files):
+        table[number * rows : (number + 1) * rows].write_ipc(file, compression="uncompressed")
+    return files
+
+
+def shuffled(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows in another order."""
+    return table.sample(fraction=1.0, shuffle=True, seed=1)
 
 
 @settings(max_examples=8, deadline=None)
@@ -55,13 +72,21 @@ def test_the_number_of_parts_changes_no_bit(columns, sizes, events_of, features_
     assert seen[-1][1] == seen[-1][2]
 
 
-@given(budget=st.integers(0, 10**10), n_features=st.integers(0, 400), n_rows=st.integers(0, 10**8))
-def test_a_partition_that_fits_is_one_piece_and_a_larger_one_gets_what_its_history_leaves(budget, n_features, n_rows):
+@given(
+    budget=st.integers(0, 10**10), n_features=st.integers(0, 400), n_rows=st.integers(0, 10**8),
+    beside=st.integers(0, 10**9),
+)  # fmt: skip
+def test_a_partition_that_fits_is_one_piece_and_a_larger_one_gets_what_its_history_leaves(
+    budget, n_features, n_rows, beside
+):
     sizes = SpillLimits(budget, 1000)
-    fitting, piece = sizes.partition_rows(n_features), sizes.piece_rows(n_rows, n_features)
-    assert piece >= min(n_rows, fitting) if n_rows <= fitting else piece >= sizes.least_rows
-    if n_rows > fitting and budget - 150 * n_rows > budget // 4 and piece > sizes.least_rows:
-        assert 150 * n_rows + (24 * n_features + 40) * piece <= budget
+    room, piece = sizes.partition_bytes(n_features), sizes.piece_rows(n_rows, n_features, beside)
+    if n_rows * row_bytes(n_features) + beside <= room:
+        assert piece >= n_rows
+    elif budget - 150 * n_rows - beside > budget // 4 and piece > sizes.least_rows:
+        assert 150 * n_rows + beside + (24 * n_features + 40) * piece <= budget
+    else:
+        assert piece >= sizes.least_rows
 
 
 @settings(max_examples=10, deadline=None)
@@ -166,8 +191,10 @@ def test_rows_in_any_order_become_chunks_that_do_not_overlap(tmp_path, raw, monk
     assert told[-1][1] == len(rows)
 
 
-def test_rows_without_a_time_are_each_taken_once(tmp_path, raw):
+@pytest.mark.parametrize("kind", [pl.Int64, pl.String])
+def test_rows_without_a_time_are_each_taken_once_and_lie_in_parts(tmp_path, raw, kind):
     rows = pl.concat([raw, raw.head(30)]).drop("at").sample(fraction=1.0, shuffle=True, seed=4)
+    rows = rows.with_columns(pl.col("id").cast(kind))
     rows.write_parquet(tmp_path / "events.parquet", row_group_size=100)
     timeless = TOML.replace('event_time = "at"\n', "").replace('label_delay = "1d"\n', "").split("[[features")[0]
     project = parse_project(timeless + '[split]\nkind = "random"\n', path=tmp_path / "fraudctl.toml")
@@ -175,6 +202,7 @@ def test_rows_without_a_time_are_each_taken_once(tmp_path, raw):
     whole = load_events(project)
     assert_frame_equal(pl.concat([pl.read_ipc(file) for file in found.files]), whole.frame)
     assert (found.n_duplicates, sum(found.heights)) == (30, 5000)
+    assert len(found.files) > 5
 
 
 def test_one_id_with_differing_rows_is_an_error_in_parts_too(tmp_path, raw):
