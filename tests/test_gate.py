@@ -15,7 +15,7 @@ from fraudctl.catalogue import metric as known_metric
 from fraudctl.catalogue import metric_names
 from fraudctl.documents.results import as_object
 from fraudctl.errors import DataError, ExitCode, ProjectError
-from fraudctl.evaluate import Evaluation, GateResult
+from fraudctl.evaluate import Evaluation, GateResult, evaluate, prepare
 from fraudctl.evaluate.result import Direction
 from fraudctl.gate import Champion, compare, holm, judge
 from fraudctl.policy import bare_policy
@@ -404,3 +404,16 @@ def test_a_gate_passes_on_itself_where_the_floors_are_met(seed: int) -> None:
     gate = run(FLOOR + "champion = {}\n", events, events)
     assert gate.verdict == "pass"
     assert all(np.isfinite(rule.estimate.low) for rule in gate.rules)
+
+
+def test_events_that_were_prepared_before_and_watched_steps_change_nothing() -> None:
+    project = make_project("[gate]\nmin_frauds = 10\n[gate.metrics]\nsavings = { at_least = 0.1 }")
+    scored, steps = score(make_events(), project), list[str]()
+    judged, policy = prepare(scored, project), bare_policy(project)
+    alone = judge(evaluated(scored, project), scored, project=project, policy=policy)
+    both = evaluate(scored, project=project, policy=policy, model="m", as_of=None, period=None, judged=judged)
+    plain = evaluate(scored, project=project, policy=policy, model="m", as_of=None, period=None)
+    assert as_object(both) == as_object(plain)
+    again = judge(evaluated(scored, project), scored, project=project, policy=policy, judged=judged, watch=steps.append)
+    assert as_object(again) == as_object(alone)
+    assert steps == ["events", "rules", "shuffled scores decide", "rules on shuffled scores"]

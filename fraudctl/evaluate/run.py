@@ -48,6 +48,7 @@ def evaluate(
     immature: pl.DataFrame | None = None,
     split: TimeSplit | RandomSplit | None = None,
     progress: Callable[[str, int, int], object] | None = None,
+    judged: EvaluatedEvents | None = None,
 ) -> Evaluation:
     """Compute every metric with its interval, in numbers and in money.
 
@@ -75,9 +76,11 @@ def evaluate(
         How the events were parted from those trained on; by default by time.
     progress
         Called with what is done, metrics done, and metrics in all.
+    judged
+        What `prepare` gives of ``scored``, where that is at hand.
     """
     progress = progress or _silent
-    judged = prepare(scored, project)
+    judged = judged or prepare(scored, project)
     confidence = DEFAULT_CONFIDENCE if project.gate is None else project.gate.confidence
     settings = RankingIntervals(project.evaluate.replicates, seed, confidence)
     metrics = _metrics(judged, settings, progress)

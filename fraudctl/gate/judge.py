@@ -80,6 +80,7 @@ def judge(
     checks: CheckReport | None = None,
     seed: int = 0,
     watch: Watch = unwatched,
+    judged: EvaluatedEvents | None = None,
 ) -> Evaluation:
     """Apply the rules of ``[gate]``; return the evaluation with its verdict and the champion's figures.
 
@@ -107,6 +108,8 @@ def judge(
         Of the bootstrap and of the shuffle.
     watch
         Called with the name of each step before it begins.
+    judged
+        What `fraudctl.evaluate.prepare` gives of ``scored``, where that is at hand.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def judge(
         The champion was scored on other events.
     """
     watch("events")
-    judged = prepare(scored, project)
+    judged = judged or prepare(scored, project)
     rival = None if champion is None else _paired(scored, champion, project)
     settings = RankingIntervals(project.evaluate.replicates, seed, evaluation.confidence)
     if champion is not None and rival is not None:

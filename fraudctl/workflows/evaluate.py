@@ -201,11 +201,12 @@ def _evaluate(
     progress: Progress,
     steps: Steps,
 ) -> Evaluation:
-    from fraudctl.evaluate import evaluate
+    from fraudctl.evaluate import evaluate, prepare
     from fraudctl.gate import Champion, judge, put_beside
 
     progress.stage("Evaluating")
     subject, seed = decided.subject, project.train.seed
+    judged = prepare(decided.scored, project)
     evaluation = evaluate(
         decided.scored,
         project=project,
@@ -218,6 +219,7 @@ def _evaluate(
         immature=decided.young,
         split=subject.by_chance,
         progress=lambda name, done, total: progress.update(done, total, name),
+        judged=judged,
     )
     champion = None if rival is None else Champion(rival.subject.name, rival.scored)
     if not gate:
@@ -228,7 +230,7 @@ def _evaluate(
     progress.stage("Applying the gate")
     return judge(
         evaluation, decided.scored, project=project, policy=subject.policy, replay=decided.replay, champion=champion,
-        reference=reference, checks=checks, seed=seed, watch=steps.begin,
+        reference=reference, checks=checks, seed=seed, watch=steps.begin, judged=judged,
     )  # fmt: skip
 
 
