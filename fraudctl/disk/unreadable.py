@@ -41,11 +41,9 @@ def too_wide(schema: pl.Schema) -> list[str]:
     return [name for name, kind in schema.items() if isinstance(kind, pl.Decimal) and kind.precision > MOST_DIGITS]
 
 
-def why_not_csv(files: Sequence[str], *, dialect: Dialect) -> UnreadableReason | None:
-    """Return what is wrong with CSV files: their encoding, or their separator."""
-    for name in files:
-        if "://" in name or name.endswith((".gz", ".zst")):
-            continue
+def why_not_csv(files: Sequence[str], *, dialect: Dialect, beside: Sequence[str] = ()) -> UnreadableReason | None:
+    """Return what is wrong with CSV files, of the same table as those ``beside`` them: encoding, or separator."""
+    for name in _plain(files):
         at = not_utf8(Path(name)) if dialect.encoding.lower() in {"utf-8", "utf8"} else None
         if at is not None:
             what = f"{name}: {_place(Path(name), at, dialect.separator)} is not UTF-8"
@@ -53,9 +51,23 @@ def why_not_csv(files: Sequence[str], *, dialect: Dialect) -> UnreadableReason |
         other = _other_separator(Path(name), dialect.separator)
         if other is not None:
             what = f"{name}: its columns are separated by {_SEPARATORS[other]}; expected {dialect.separator!r}"
-            sign = "\\t" if other == "\t" else other
-            return UnreadableReason(what, f'say so: [data.csv] separator = "{sign}"')
+            return UnreadableReason(what, _how_to_separate([*files, *beside], other, dialect.separator))
     return None
+
+
+def _plain(files: Sequence[str]) -> list[str]:
+    return [name for name in files if "://" not in name and not name.endswith((".gz", ".zst"))]
+
+
+def _how_to_separate(files: Sequence[str], other: str, expected: str) -> str:
+    """Return what to do about a file that is separated otherwise: say so, unless other files are as expected."""
+    if any(_other_separator(Path(name), expected) is None for name in _plain(files)):
+        return (
+            "write the files of one table with one separator; a table of labels or logins is no part of the events: "
+            "`fraudctl init` takes it by --labels NAME=PATH or --source NAME=PATH"
+        )
+    sign = "\\t" if other == "\t" else other
+    return f'say so: [data.csv] separator = "{sign}"'
 
 
 def why_not_parquet(files: Sequence[str]) -> UnreadableReason | None:

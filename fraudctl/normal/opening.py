@@ -286,7 +286,7 @@ def _csv(names: Sequence[str], form: Form) -> pl.LazyFrame:
         if not columns:
             msg = f"{name}: the file is empty; expected the names of the columns in its first row"
             raise DataError(msg, hint="leave the file out")
-        if len(columns) == 1 and (reason := why_not_csv([name], dialect=dialect)) is not None:
+        if len(columns) == 1 and (reason := why_not_csv([name], dialect=dialect, beside=names)):
             raise DataError(reason.what, hint=reason.hint)
         parts.setdefault((dialect.separator, *columns), []).append(name)
     for key, members in parts.items():

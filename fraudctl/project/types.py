@@ -21,7 +21,7 @@ from fraudctl.project.messages import found
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST = 36_525 * 86_400
 _DURATION = re.compile(r"(\d+)([smhdw])")
-_AGGREGATE = re.compile(r"([a-z_0-9]+)(?:\(\s*([A-Za-z_][A-Za-z_0-9]*)\s*\))?")
+_AGGREGATE = re.compile(r"([a-z_0-9]+)(?:\(\s*(\S|\S.*\S)\s*\))?", re.DOTALL)
 
 
 class Section(BaseModel):
@@ -130,7 +130,7 @@ class Aggregate:
 
     @classmethod
     def parse(cls, text: object) -> Aggregate:
-        """Read ``kind`` or ``kind(column)``."""
+        """Read ``kind``, ``kind(column)`` or ``kind("column")``: any name, in quotes where spaces are part of it."""
         if not isinstance(text, str):
             msg = f'is {found(text)}; expected an aggregate such as "count" or "mean(amount)"'
             raise ValueError(msg)
@@ -138,10 +138,22 @@ class Aggregate:
         if match is None:
             msg = f'{text!r} is not an aggregate; expected "count" or a form such as "mean(amount)"'
             raise ValueError(msg)
-        return cls(match[1], match[2])
+        column = match[2]
+        if column is not None and len(column) > 2 and column[0] == column[-1] == '"':
+            column = column[1:-1]
+        return cls(match[1], column)
 
     def __str__(self) -> str:
-        return self.kind if self.column is None else f"{self.kind}({self.column})"
+        """Return the text that is read as this aggregate.
+
+        >>> str(Aggregate("mean", "Fee (EUR)")), str(Aggregate("share", " channel"))
+        ('mean(Fee (EUR))', 'share(" channel")')
+        """
+        column = self.column
+        if column is None:
+            return self.kind
+        plain = column == column.strip() and not column.startswith('"')
+        return f"{self.kind}({column})" if plain else f'{self.kind}("{column}")'
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.data import typed
 from fraudctl.project.toml import quoted
+from fraudctl.project.types import Aggregate
 from fraudctl.propose import names
 from fraudctl.propose.plan import HOLDERS, FeaturePlan, spoken
 from fraudctl.propose.profile import Table
@@ -127,8 +128,8 @@ def _habits(party: str, longest: str, columns: Sequence[str], others: Sequence[s
     """Give how usual the event's values are for the payer."""
     compared = [name for name in columns if name not in others][:_MOST_COLUMNS]
     aggregates = ["rank(amount)", "last(amount)"] if has_amount else []
-    aggregates += [f"share({name})" for name in (*compared, *others[:2])]
-    aggregates += [f"changed({name})" for name in compared[:2]]
+    aggregates += [str(Aggregate("share", name)) for name in (*compared, *others[:2])]
+    aggregates += [str(Aggregate("changed", name)) for name in compared[:2]]
     words = f"how usual the event's values are for the {spoken(party)}"
     section: Section = {"by": (party,), "windows": (longest,), "aggregates": tuple(aggregates)}
     return Extra("habits", words, (("habits", section),), len(aggregates))

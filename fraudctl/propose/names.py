@@ -7,8 +7,11 @@ nominate; whether a column can have the role is decided by its type and its valu
 from __future__ import annotations
 
 import re
+import unicodedata
 
-_SUBJECT = frozenset({"event", "transaction", "trans", "trx", "txn", "tx", "payment", "order", "auth"})
+_SUBJECT = frozenset(
+    {"event", "transaction", "trans", "trx", "txn", "tx", "payment", "order", "auth", "purchase", "transfer", "sale"}
+)
 _TIME = frozenset(
     {"time", "timestamp", "ts", "datetime", "date", "at", "instant", "when", "created", "occurred", "happened", "datum",
      "zeit", "zeitpunkt", "fecha"}
@@ -27,11 +30,13 @@ _AFTER = frozenset(
         "fraud", "isfraud", "fraudulent", "scenario", "investigation", "investigated", "investigator", "verdict",
         "confirmed",
         "resolution", "resolved", "reported", "claim", "writeoff", "recovered",
+        "betrug", "fraude", "frode", "rueckbuchung", "ruckbuchung", "reklamation", "contracargo", "contestation",
     }
 )  # fmt: skip
 _DECISION = frozenset(
-    {"status", "decision", "decline", "declined", "approved", "approval", "response", "refunded", "reviewed", "blocked"}
-)
+    {"status", "decision", "decline", "declined", "approved", "approval", "response", "refunded", "reviewed", "blocked",
+     "entscheidung", "abgelehnt", "genehmigt", "refuse", "approuve", "rechazado", "aprobado"}
+)  # fmt: skip
 _LABEL = frozenset(
     {
         "fraud",
@@ -50,12 +55,24 @@ _LABEL = frozenset(
 )
 _LABEL_FILL = frozenset({"is", "flag", "ind", "indicator", "y", "has", "was", "confirmed", "known"}) | _SUBJECT
 _AMOUNT = frozenset({"amount", "amt", "amnt"})
-_WEAK_AMOUNT = frozenset({"value", "price", "total", "sum", "betrag", "montant", "importe", "importo", "bedrag"})
+_WEAK_AMOUNT = frozenset(
+    {"value", "price", "total", "sum", "betrag", "umsatz", "summe", "preis", "montant", "prix", "importe", "importo",
+     "valor", "precio", "prezzo", "bedrag", "prijs"}
+)  # fmt: skip
+_CURRENCY = frozenset(
+    {"eur", "euro", "euros", "usd", "dollar", "dollars", "gbp", "pounds", "chf", "jpy", "yen", "aud", "cad", "nzd",
+     "sek", "nok", "dkk", "pln", "czk", "huf", "ron", "inr", "cny", "krw", "sgd", "hkd", "brl", "mxn", "zar", "try",
+     "aed", "ngn"}
+)  # fmt: skip
+"""What an amount is in; says nothing of what the column is."""
 _CELLS = (
     ("fn", ("false", "negative"), "allow.fraud"), ("fp", ("false", "positive"), "block.legit"),
     ("tp", ("true", "positive"), "block.fraud"), ("tn", ("true", "negative"), "allow.legit"),
 )  # fmt: skip
-_ID = frozenset({"id", "ids", "uuid", "guid", "key", "number", "no", "nr", "num", "hash", "token", "ref", "code"})
+_ID = frozenset(
+    {"id", "ids", "uuid", "guid", "key", "number", "no", "nr", "num", "hash", "token", "ref", "code", "nummer",
+     "numero", "kennung"}
+)  # fmt: skip
 _SURE_ID = frozenset({"id", "uuid", "guid", "ref", "reference", "key"})
 _PARTIES = (
     "card", "customer", "client", "account", "user", "cardholder", "payer", "sender", "source", "device", "terminal",
@@ -64,8 +81,20 @@ _PARTIES = (
     "store", "wallet", "fingerprint", "address", "employee", "agent",
 )  # fmt: skip
 
-_SHORT = {"cc": "card", "acct": "account", "cust": "customer", "merch": "merchant"}
-"""Parties as they are often shortened."""
+_SHORT = {
+    "cc": "card", "acct": "account", "cust": "customer", "merch": "merchant",
+    "karte": "card", "kreditkarte": "card", "kunde": "customer", "kunden": "customer", "konto": "account",
+    "haendler": "merchant", "handler": "merchant", "geraet": "device", "geraete": "device",
+    "gerat": "device", "gerate": "device", "nutzer": "user",
+    "carte": "card", "compte": "account", "commercant": "merchant", "marchand": "merchant", "appareil": "device",
+    "tarjeta": "card", "cliente": "customer", "cuenta": "account", "comercio": "merchant", "comerciante": "merchant",
+    "dispositivo": "device", "usuario": "user", "cartao": "card", "conta": "account", "carta": "card",
+    "conto": "account", "esercente": "merchant", "utente": "user", "kaart": "card", "klant": "customer",
+    "rekening": "account", "apparaat": "device", "gebruiker": "user",
+}  # fmt: skip
+"""Parties as they are often shortened, and in German, French, Spanish, Portuguese, Italian and Dutch."""
+_COMPOUND = re.compile(rf"({'|'.join((*_SUBJECT, *_PARTIES, *_SHORT))})({'|'.join(_ID)})")
+"""A subject or a party and its id, written together: customerid, Kundennummer."""
 
 RECEIVING = frozenset(
     {"merchant", "terminal", "seller", "payee", "beneficiary", "recipient", "receiver", "target", "shop", "store"}
@@ -74,13 +103,25 @@ RECEIVING = frozenset(
 
 
 def tokens(name: str) -> list[str]:
-    """Split a column name into lower-case words.
+    """Split a column name into lower-case words, of any alphabet and without their accents.
 
-    >>> tokens("TX_DATETIME"), tokens("merchantId"), tokens("Amount (EUR)")
-    (['tx', 'datetime'], ['merchant', 'id'], ['amount', 'eur'])
+    >>> tokens("TX_DATETIME"), tokens("merchantId"), tokens("Amount (EUR)"), tokens("Händler"), tokens("customerid")
+    (['tx', 'datetime'], ['merchant', 'id'], ['amount', 'eur'], ['handler'], ['customer', 'id'])
     """
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+    plain = "".join(
+        sign for sign in unicodedata.normalize("NFKD", name.replace("°", "o")) if not unicodedata.combining(sign)
+    )
+    spaced = "".join(
+        f" {sign}" if sign.isupper() and (before.islower() or before.isdecimal()) else sign
+        for before, sign in zip(f" {plain}", plain, strict=False)
+    )
+    words = (word.lower() for word in re.split(r"[\W_]+", spaced) if word)
+    return [part for word in words for part in _parts(word)]
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    found = _COMPOUND.fullmatch(word)
+    return (word,) if found is None else (found[1], found[2])
 
 
 def tells_outcome(name: str) -> bool:
@@ -195,7 +236,7 @@ def amount_rank(name: str) -> int:
     words = set(tokens(name))
     if words & _AMOUNT:
         return 2 if words <= _AMOUNT | _SUBJECT else 1
-    return 1 if words <= _WEAK_AMOUNT | _SUBJECT and words & _WEAK_AMOUNT else 0
+    return 1 if words <= _WEAK_AMOUNT | _SUBJECT | _CURRENCY and words & _WEAK_AMOUNT else 0
 
 
 def cost_cell(name: str) -> str | None:
@@ -229,12 +270,12 @@ def event_id_rank(name: str) -> int:
 def party(name: str) -> str | None:
     """Give the party to the transaction that a name speaks of, as an entity name; None where it speaks of none.
 
-    >>> party("CUSTOMER_ID"), party("card_hash"), party("session_id"), party("merchant_category"), party("cc_num")
-    ('customer', 'card', 'session', None, 'card')
+    >>> party("CUSTOMER_ID"), party("card_hash"), party("session_id"), party("merchant_category"), party("Kundennummer")
+    ('customer', 'card', 'session', None, 'customer')
     """
     words = tokens(name)
     kept = [_SHORT.get(word, word) for word in words if word not in _ID | _SUBJECT]
-    if not kept:
+    if not kept or not all(word.isascii() for word in kept):
         return None
     if any(word in _SURE_ID | {"hash", "token"} for word in words):
         return _identifier("_".join(kept))

@@ -56,6 +56,18 @@ def test_another_separator_is_named(tmp_path: Path, separator: str, word: str) -
     assert f"separated by {word}" in _refusal(tmp_path / "x.csv")
 
 
+def test_a_table_of_two_separators_is_not_told_to_be_read_with_the_other(tmp_path: Path) -> None:
+    FRAME.write_csv(tmp_path / "x.csv", separator=";")
+    FRAME.write_csv(tmp_path / "y.csv")
+    with pytest.raises(DataError, match="semicolons") as caught:
+        tables.collect(tables.scan([str(tmp_path / "x.csv"), str(tmp_path / "y.csv")]), files=["x.csv", "y.csv"])
+    assert "with one separator" in str(caught.value.hint)
+    assert "--labels" in str(caught.value.hint)
+    with pytest.raises(DataError, match="semicolons") as caught:
+        tables.collect(tables.scan([str(tmp_path / "x.csv")]), files=["x.csv"])
+    assert str(caught.value.hint) == 'say so: [data.csv] separator = ";"'
+
+
 @pytest.mark.parametrize("suffix", [" UTC", " +0000"])
 def test_zones_are_read_however_they_stand_behind_a_time(tmp_path: Path, suffix: str) -> None:
     texts = [f"2024-02-0{day} 10:00:00.000{suffix}" for day in (1, 2, 3)]

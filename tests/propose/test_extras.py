@@ -15,6 +15,7 @@ from fraudctl.propose.extras import NOT_MEASURED, Extra, places
 from fraudctl.propose.profile import open_table
 from fraudctl.workflows import measure
 from fraudctl.workflows.definitions import load_definitions
+from fraudctl.workflows.features import build_features
 from fraudctl.workflows.init import InitResult, init_project
 
 N, CARDS = 3_000, 100
@@ -71,6 +72,22 @@ def test_lines_are_comments_until_they_are_measured_and_can_be_taken_in(folder: 
     more = [item for item in load_definitions(project).features.features if item.name not in names]
     assert {item.family for item in more} == taken
     assert len(more) == sum(item.n_features for item in found.proposal.extras)
+
+
+@pytest.mark.parametrize("column", ["Fee (EUR) %", " channel ", '"channel"', "Länder-Code", "share(channel)"])
+def test_lines_can_be_taken_in_whatever_a_column_is_called(column: str, folder: Path) -> None:
+    def shares(name: str) -> dict[str, list[float | None]]:
+        events().rename({"channel": name}).write_parquet(folder / "e.parquet")
+        found = init(folder)
+        text = (folder / "fraudctl.toml").read_text()
+        lines = by_family(found)["habits"].lines
+        text = text.replace("\n".join(f"# {line}" for line in lines), "\n".join(lines))
+        table = build_features(parse_project(text, path=folder / "fraudctl.toml")).frame
+        return {each.replace(name, "channel"): table[each].to_list() for each in table.columns if name in each}
+
+    found = shares(column)
+    assert any("share" in name for name in found)
+    assert found == shares("channel")
 
 
 def test_what_pays_in_later_periods_is_taken_in_and_what_does_not_says_why(
