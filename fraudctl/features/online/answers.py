@@ -59,13 +59,10 @@ from fraudctl.features.online.log_words import (
     NO_CODE,
     S_AT,
     S_N,
-    V_HIGH,
+    V_GRID,
     V_LARGEST,
     V_LARGEST_TAIL,
-    V_LOW,
     V_N,
-    V_N_SQUARES,
-    V_N_WORDS,
     V_SMALLEST,
     V_SMALLEST_TAIL,
     V_SQUARES,
@@ -73,6 +70,7 @@ from fraudctl.features.online.log_words import (
     V_VALUES,
 )
 from fraudctl.features.online.logs import distinct_from, exponents, find_code, first_after, grid_words
+from fraudctl.features.online.packed import count_at, grid_high, grid_low, square_words, sum_words
 from fraudctl.features.online.sorted_windows import rank_of, slide_sorted, sorted_insert
 
 # a line of a program
@@ -191,14 +189,15 @@ def _moments(
     heap: Ints, values: Floats, words: Words, header: int, column: int, lo: int, own: float, scratch: Words, out: Floats
 ) -> int:
     """Compute sum and spread of the positions from ``lo`` to the end of a log from its prefix sums."""
-    end, low = heap[header + H_END], heap[column + V_LOW]
+    end, grid = heap[header + H_END], heap[column + V_GRID]
+    low = grid_low(grid)
     if heap[header + H_BLOCK] == 0 or lo == end:
         return scanned_moments(heap, values, 0, 0, 0, own, scratch, out)
-    n: int = heap[heap[column + V_N] + end] - heap[heap[column + V_N] + lo]
-    n_words, n_squares = heap[column + V_N_WORDS], heap[column + V_N_SQUARES]
+    n: int = count_at(heap, heap[column + V_N], end) - count_at(heap, heap[column + V_N], lo)
+    n_words, n_squares = sum_words(grid), square_words(grid)
     if not math.isnan(own) and own != 0.0:
         first, last = exponents(pattern_of(own))
-        if first < low or last > heap[column + V_HIGH]:
+        if first < low or last > grid_high(grid):
             return scanned_moments(heap, values, heap[column + V_VALUES], lo, end, own, scratch, out)
     difference(words[heap[column + V_SUMS] :], n_words, lo, end, scratch)
     if n_squares:
@@ -488,7 +487,9 @@ def answer(  # noqa: C901
             out[at] = _middle(heap, values, header, column, sorted_at, now - window, value, op == MAD)
         elif op <= SMOOTHED:
             known = end - lo
-            frauds = heap[heap[column + V_N] + end] - heap[heap[column + V_N] + lo] if known > 0 else 0
+            frauds = (
+                count_at(heap, heap[column + V_N], end) - count_at(heap, heap[column + V_N], lo) if known > 0 else 0
+            )
             if op == FRAUD_COUNT:
                 out[at] = frauds
             elif op == FRAUD_RATE:

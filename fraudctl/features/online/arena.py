@@ -50,12 +50,13 @@ NO_LOG = NO_BODY + MAX_TRACKS
 
 # ---------------------------------------------------------------- words of a slot
 
-COUNT, LAST, BODY, FIRST, LAST_FRAUD, BEFORE, AFTER, TOUCHED = range(8)
-SLOT_WORDS = 8
+COUNT, LAST, BODY, FIRST, LAST_FRAUD, IDLE, TOUCHED = range(7)
+SLOT_WORDS = 7
 PAIR_KEY = 2
 PAIR_WORDS = 3
 """A pair has COUNT and LAST as a slot has, and then the slots of its entities as one word."""
 """Then come the parts that the plan asks for: runs of known frauds (3 words each), links (9 words each)."""
+_HALF = 0xFFFFFFFF
 NEVER = -(1 << 62)
 LATER = 1 << 62
 
@@ -177,19 +178,30 @@ def give_body(heap: Ints, layout: Ints, space: int, slot: int) -> int:
 
 
 @jit
+def before(heap: Ints, slot: int) -> int:
+    """Return the slot before another in the idle list, the low half of a word; 0 where there is none."""
+    return heap[slot + IDLE] & _HALF
+
+
+@jit
+def after(heap: Ints, slot: int) -> int:
+    """Return the slot after another in the idle list, the high half of a word; 0 where there is none."""
+    return heap[slot + IDLE] >> 32 & _HALF
+
+
+@jit
 def unlist(heap: Ints, number: int, slot: int) -> None:
     """Remove a slot from the idle list of its key space."""
-    before, after = heap[slot + BEFORE], heap[slot + AFTER]
-    if before != 0:
-        heap[before + AFTER] = after
+    one, other = before(heap, slot), after(heap, slot)
+    if one != 0:
+        heap[one + IDLE] = before(heap, one) | other << 32
     elif heap[LISTS + 2 * number] == slot:
-        heap[LISTS + 2 * number] = after
-    if after != 0:
-        heap[after + BEFORE] = before
+        heap[LISTS + 2 * number] = other
+    if other != 0:
+        heap[other + IDLE] = one | after(heap, other) << 32
     elif heap[LISTS + 2 * number + 1] == slot:
-        heap[LISTS + 2 * number + 1] = before
-    heap[slot + BEFORE] = 0
-    heap[slot + AFTER] = 0
+        heap[LISTS + 2 * number + 1] = one
+    heap[slot + IDLE] = 0
 
 
 @jit
@@ -201,9 +213,9 @@ def touch(heap: Ints, number: int, slot: int, now: int) -> None:
         return
     unlist(heap, number, slot)
     newest = heap[LISTS + 2 * number + 1]
-    heap[slot + BEFORE] = newest
+    heap[slot + IDLE] = newest
     if newest != 0:
-        heap[newest + AFTER] = slot
+        heap[newest + IDLE] = before(heap, newest) | slot << 32
     else:
         heap[LISTS + 2 * number] = slot
     heap[LISTS + 2 * number + 1] = slot

@@ -29,9 +29,11 @@ from fraudctl.features.online.verdicts import Verdicts
 from fraudctl.text.figures import whole
 
 Progress = Callable[[str, int, int], None]
+Tell = Callable[[int], None]
+"""Told how many rows of a part of the work are done."""
 _PART = 1 << 16
 _TOLD = 1 << 20
-"""Events after which is told how many were taken in."""
+"""Events, ids or outcomes after which is told how many were taken in."""
 
 
 def take_history(
@@ -64,16 +66,13 @@ def take_history(
             as_read(times[:stop]), until, at,
         )  # fmt: skip
 
-    for first in range(0, before, _TOLD):
-        progress(f"{whole(first)} events", 1, 4)
-        stop = min(first + _TOLD, before)
-        _in_full(state, stop, partial(take, stop=stop), first=first)
+    _in_parts(state, before, take, lambda n: progress(f"{whole(n)} events", 1, 4))
     state.now, state.n_events = until, frame.height
     progress("events", 2, 4)
-    number = _remember(state, frame["event_id"], times, slots)
+    number = _remember(state, frame["event_id"], times, slots, lambda n: progress(f"{whole(n)} ids", 2, 4))
     _pend(state, frame, own, codes, range(before, frame.height), number)
     if state.plan.needs_labels:
-        _take_labels(state, frame, times, slots, number)
+        _take_labels(state, frame, times, slots, number, lambda n: progress(f"{whole(n)} outcomes", 2, 4))
     progress("outcomes", 3, 4)
     for name, source in sources.items():
         if name in state.others:
@@ -91,6 +90,14 @@ def _in_full(state: OnlineFeatures, n: int, work: Callable[[int], int], *, first
     while at < n:
         state.lengthen()
         at = work(at)
+
+
+def _in_parts(state: OnlineFeatures, n: int, take: Callable[[int, int], int], tell: Tell) -> None:
+    """Call a loop over ``[first, stop)`` for parts of all rows, and tell before each how many were taken in."""
+    for first in range(0, n, _TOLD):
+        tell(first)
+        stop = min(first + _TOLD, n)
+        _in_full(state, stop, partial(take, stop=stop), first=first)
 
 
 # ---------------------------------------------------------------- columns
@@ -221,10 +228,14 @@ def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:
 # ---------------------------------------------------------------- events, outcomes, other tables
 
 
-def _remember(state: OnlineFeatures, ids: pl.Series, times: Array, slots: Array) -> int:
+def _remember(state: OnlineFeatures, ids: pl.Series, times: Array, slots: Array, tell: Tell) -> int:
     """Keep records of the events that wait for outcomes; return the number of row 0 (also if it has no record)."""
     first = int(np.searchsorted(times, times[-1] - state.wait_us, side="right"))
-    state.ledger.add_all(ids[first:].to_list(), times[first:], slots[first:])
+    hashes = [b""]
+    for start in range(first, len(ids), _TOLD):
+        tell(start - first)
+        hashes.append(state.ledger.hashed_all(ids[start : start + _TOLD].to_list()))
+    state.ledger.add_all(b"".join(hashes), times[first:], slots[first:])
     return -first
 
 
@@ -239,10 +250,12 @@ def _pend(state: OnlineFeatures, frame: pl.DataFrame, own: Array, codes: Array, 
         state.pending.append((Seen(time, row, own[at].copy(), codes[at].copy()), number + at, ids[at]))
 
 
-def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots: Array, number: int) -> None:
+def _take_labels(
+    state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots: Array, number: int, tell: Tell
+) -> None:
     """Apply the outcomes that had arrived, and schedule the others."""
     if state.verdicts is not None:
-        _take_verdicts(state, state.verdicts, frame, times, slots, number)
+        _take_verdicts(state, state.verdicts, frame, times, slots, number, tell)
         return
     rows = np.flatnonzero(frame["label_time"].is_not_null().to_numpy())
     arrived = _micros(frame["label_time"])[rows]
@@ -255,11 +268,13 @@ def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots
     own = np.stack([np.where(outcomes[:n] == 1, happened, np.nan), happened], axis=1)
     layout, links, tracks, of_rows = state.plan.layout, state.plan.links, state.tracks[LABELS], slots[rows[:n]]
     arrivals = arrived[:n]
-    _in_full(
-        state,
-        n,
-        lambda at: intake.take_labels(state.heap, layout, tracks, links, of_rows, own, arrivals, state.now, at),
-    )
+
+    def take(at: int, stop: int) -> int:
+        return intake.take_labels(
+            state.heap, layout, tracks, links, of_rows[:stop], own, arrivals[:stop], state.now, at
+        )
+
+    _in_parts(state, n, take, tell)
     state.ledger.settle_all(rows[:n] + number)
     for row, label, time in zip(rows[n:].tolist(), outcomes[n:].tolist(), arrived[n:].tolist(), strict=True):
         if row + number < 0:
@@ -268,7 +283,13 @@ def _take_labels(state: OnlineFeatures, frame: pl.DataFrame, times: Array, slots
 
 
 def _take_verdicts(
-    state: OnlineFeatures, verdicts: Verdicts, frame: pl.DataFrame, times: Array, slots: Array, number: int
+    state: OnlineFeatures,
+    verdicts: Verdicts,
+    frame: pl.DataFrame,
+    times: Array,
+    slots: Array,
+    number: int,
+    tell: Tell,
 ) -> None:
     """Take in, of labels that may change, the change that was known of each event, and expect the others."""
     until, delay = state.now, state.label_delay_us
@@ -285,11 +306,11 @@ def _take_verdicts(
     own = np.stack([np.where(label[at] == 1, happened, np.nan), happened], axis=1)
     layout, links, tracks = state.plan.layout, state.plan.links, state.tracks[LABELS]
     of_rows, arrivals = slots[row[at]], since[at]
-    _in_full(
-        state,
-        len(at),
-        lambda i: intake.take_labels(state.heap, layout, tracks, links, of_rows, own, arrivals, until, i),
-    )
+
+    def take(i: int, stop: int) -> int:
+        return intake.take_labels(state.heap, layout, tracks, links, of_rows[:stop], own, arrivals[:stop], until, i)
+
+    _in_parts(state, len(at), take, tell)
     known = dict(zip(row[at].tolist(), zip(arrivals.tolist(), label[at].tolist(), strict=True), strict=True))
     begins = np.full(len(times), arena.LATER, np.int64)
     begins[row[first]] = since[first]

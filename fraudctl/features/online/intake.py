@@ -13,7 +13,6 @@ from fraudctl.features.batch.jit import jit
 from fraudctl.features.online import hops
 from fraudctl.features.online.answers import root_of
 from fraudctl.features.online.arena import (
-    AFTER,
     BODY,
     COUNT,
     DEGREE,
@@ -55,6 +54,7 @@ from fraudctl.features.online.arena import (
     WEIGHT,
     Floats,
     Ints,
+    after,
     allocate,
     give_body,
     release,
@@ -138,7 +138,7 @@ def forget(heap: Ints, layout: Ints, now: int, removed: Ints) -> int:
         space = layout[G_SPACES] + number * SPACE_WORDS
         slot, n_held = heap[LISTS + 2 * number], 0
         while slot != 0 and n < MOST_REMOVED and n_held < MOST_REMOVED:
-            following = heap[slot + AFTER]
+            following = after(heap, slot)
             if heap[slot + TOUCHED] > now:  # held: its turn comes again after all others
                 touch(heap, number, slot, now)
                 slot, n_held = following, n_held + 1

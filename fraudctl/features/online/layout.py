@@ -13,12 +13,12 @@ from types import ModuleType
 
 from fraudctl.documents.types import JsonObject, JsonValue
 from fraudctl.features.batch import fading
-from fraudctl.features.online import arena, hops, intake, ledger, log_words, logs, pairs, sorted_blocks
+from fraudctl.features.online import arena, hops, intake, ledger, log_words, logs, packed, pairs, sorted_blocks
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.state import OnlineFeatures
 
 OWNERS: dict[str, tuple[ModuleType, ...]] = {
-    "arena": (arena,), "logs": (logs, log_words), "intake": (intake,), "ledger": (ledger,), "pairs": (pairs,),
+    "arena": (arena,), "logs": (logs, log_words, packed), "intake": (intake,), "ledger": (ledger,), "pairs": (pairs,),
 }  # fmt: skip
 """The modules whose constants say where in memory things are."""
 

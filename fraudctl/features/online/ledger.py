@@ -166,11 +166,17 @@ class Ledger:
         """Return the hash of an id as two words; the number 5 and the text 5 differ."""
         if self._last is not None and self._last[0] == key and type(self._last[0]) is type(key):
             return self._last[1:]
-        text = f"t{key}" if type(key) is str else f"n{key}"
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
-        a, b = _WORDS.unpack(digest)
+        a, b = _WORDS.unpack(self._digest(key))
         self._last = key, a, b
         return a, b
+
+    def _digest(self, key: int | str) -> bytes:
+        text = f"t{key}" if type(key) is str else f"n{key}"
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
+
+    def hashed_all(self, keys: Sequence[int | str]) -> bytes:
+        """Return the hashes of many ids, 16 bytes each."""
+        return b"".join([self._digest(key) for key in keys])
 
     def __len__(self) -> int:
         """Return the number of events that are known by their id."""
@@ -193,10 +199,10 @@ class Ledger:
         _record(self._records, self._index, number, *self.hashed(key), time)
         return number
 
-    def add_all(self, keys: Sequence[int | str], times: Array, slots: Array) -> None:
-        """Make the records of many events in a new ledger, the first with number 0."""
-        rows = np.zeros((len(keys), self._words), np.int64)
-        rows[:, : HASH_B + 1] = np.array([self.hashed(key) for key in keys], np.int64).reshape(-1, 2)
+    def add_all(self, hashes: bytes, times: Array, slots: Array) -> None:
+        """Make the records of many events, by the hashes of their ids, in a new ledger, the first with number 0."""
+        rows = np.zeros((len(times), self._words), np.int64)
+        rows[:, : HASH_B + 1] = np.frombuffer(hashes, "<i8").reshape(-1, 2)
         rows[:, TIME] = times
         rows.view(np.uint32)[:, 2 * SLOTS : 2 * SLOTS + len(self._entities)] = slots[:, self._entities]
         self.take(rows, 0)

@@ -28,8 +28,8 @@ CODE_WORDS = 2
 H_BLOCK, H_WORDS, H_START, H_END, H_CAP = range(5)
 HEADER_WORDS = 5
 # of a column; it ends after the last word that its flags ask for (see `value_words`)
-V_VALUES, V_N, V_SUMS, V_LOW, V_HIGH, V_N_WORDS, V_N_SQUARES, V_SQUARES = range(8)
-V_LARGEST, V_LARGEST_TAIL, V_SMALLEST, V_SMALLEST_TAIL = range(8, 12)
+V_VALUES, V_N, V_SUMS, V_GRID, V_SQUARES = range(5)
+V_LARGEST, V_LARGEST_TAIL, V_SMALLEST, V_SMALLEST_TAIL = range(5, 9)
 # of each sorted window of a column
 S_AT, S_N, S_LEFT = range(3)
 SORTED_WORDS = 3
@@ -43,5 +43,5 @@ SMALL = 32
 
 def value_words(flags: int) -> int:
     """Return the words that a column takes in a header, before its sorted windows."""
-    ends = {SMALLEST: V_SMALLEST_TAIL, LARGEST: V_LARGEST_TAIL, SQUARES: V_SQUARES, SUMS: V_N_SQUARES, NUMBER: V_N}
+    ends = {SMALLEST: V_SMALLEST_TAIL, LARGEST: V_LARGEST_TAIL, SQUARES: V_SQUARES, SUMS: V_GRID, NUMBER: V_N}
     return 1 + next((last for flag, last in ends.items() if flags & flag), V_VALUES)

@@ -60,18 +60,25 @@ from fraudctl.features.online.log_words import (
     T_PLACE,
     T_WINDOW,
     T_WORDS,
-    V_HIGH,
+    V_GRID,
     V_LARGEST,
     V_LARGEST_TAIL,
-    V_LOW,
     V_N,
-    V_N_SQUARES,
-    V_N_WORDS,
     V_SMALLEST,
     V_SMALLEST_TAIL,
     V_SQUARES,
     V_SUMS,
     V_VALUES,
+)
+from fraudctl.features.online.packed import (
+    count_at,
+    count_words,
+    grid_high,
+    grid_low,
+    grid_of,
+    put_count,
+    square_words,
+    sum_words,
 )
 from fraudctl.features.online.sorted_windows import sort_anew, sort_in
 
@@ -185,7 +192,8 @@ def _queue(heap: Ints, values: Floats, column: int, own: int, tail: int, queue: 
 @jit
 def _add_up(words: Words, values: Floats, heap: Ints, column: int, i: int) -> None:
     """Extend the prefix sums by the value at position i."""
-    n_words, n_squares, low = heap[column + V_N_WORDS], heap[column + V_N_SQUARES], heap[column + V_LOW]
+    grid = heap[column + V_GRID]
+    n_words, n_squares, low = sum_words(grid), square_words(grid), grid_low(grid)
     sums = heap[column + V_SUMS] + (i + 1) * n_words
     squares = heap[column + V_SQUARES] + (i + 1) * n_squares if n_squares else 0
     for j in range(n_words):
@@ -213,9 +221,11 @@ def _mark(heap: Ints, words: Words, header: int, coded: int, i: int) -> None:
     before = find_code(heap, header, coded, code)
     if before >= 0:
         words[bits + (before >> 6)] ^= _U1 << np.uint64(before & 63)
-        heap[blocks + (before >> 9)] -= 1
+        if before >> 9:
+            heap[blocks + (before >> 9)] -= 1
     words[bits + (i >> 6)] |= _U1 << np.uint64(i & 63)
-    heap[blocks + (i >> 9)] += 1
+    if i >> 9:
+        heap[blocks + (i >> 9)] += 1
     table, mask = heap[coded + D_HASH], heap[coded + D_MASK]
     if table == 0:
         return
@@ -235,8 +245,8 @@ def _derive(heap: Ints, values: Floats, words: Words, layout: Ints, track: int, 
         at = heap[column + V_VALUES]
         missing = math.isnan(values[at + i])
         if flags & NUMBER:
-            n = heap[column + V_N] + i
-            heap[n + 1] = heap[n] + (0 if missing else 1)
+            counts = heap[column + V_N]
+            put_count(heap, counts, i + 1, count_at(heap, counts, i) + (0 if missing else 1))
         if flags & SUMS:
             _add_up(words, values, heap, column, i)
         if flags & LARGEST and not missing:
@@ -279,8 +289,8 @@ def _fits(heap: Ints, layout: Ints, track: int, header: int, own: Floats) -> boo
         described = layout[track + T_COLUMNS] + c * COLUMN_WORDS
         if layout[described + C_FLAGS] & SUMS:
             low, high = exponents(bits[layout[described + C_OWN]])
-            column = header + layout[described + C_HEADER]
-            if low < heap[column + V_LOW] or high > heap[column + V_HIGH]:
+            grid = heap[header + layout[described + C_HEADER] + V_GRID]
+            if low < grid_low(grid) or high > grid_high(grid):
                 return False
     return True
 
@@ -322,12 +332,11 @@ def _lay_out_column(heap: Ints, column: int, flags: int, at: int, cap: int, low:
     if flags & NUMBER:
         if write:
             heap[column + V_N] = at
-        at += cap + 1
+        at += count_words(cap + 1)
     if flags & SUMS:
         n_words, n_squares = grid_words(low, high, cap, 0), grid_words(low, high, cap, 1) if flags & SQUARES else 0
         if write:
-            heap[column + V_SUMS], heap[column + V_LOW], heap[column + V_HIGH] = at, low, high
-            heap[column + V_N_WORDS], heap[column + V_N_SQUARES] = n_words, n_squares
+            heap[column + V_SUMS], heap[column + V_GRID] = at, grid_of(low, high, n_words, n_squares)
         at += (cap + 1) * n_words
         if write and flags & SQUARES:
             heap[column + V_SQUARES] = at
@@ -366,10 +375,10 @@ def _lay_out(heap: Ints, layout: Ints, track: int, header: int, at: int, cap: in
         if at:
             heap[coded + D_CODES] = at + words
             heap[coded + D_BITS] = at + words + room
-            heap[coded + D_BLOCKS] = heap[coded + D_BITS] + (cap >> 6) + 1
+            heap[coded + D_BLOCKS] = heap[coded + D_BITS] + (cap >> 6)  # the first block needs no count
             heap[coded + D_HASH] = heap[coded + D_BLOCKS] + (cap >> 9) + 1 if table else 0
             heap[coded + D_MASK] = table - 1
-        words += room + (cap >> 6) + 1 + (cap >> 9) + 1 + 2 * table
+        words += room + (cap >> 6) + 1 + (cap >> 9) + 2 * table
     return words
 
 
@@ -382,12 +391,12 @@ def _clear(heap: Ints, layout: Ints, track: int, header: int) -> None:
         column = header + layout[described + C_HEADER]
         flags = layout[described + C_FLAGS]
         if flags & NUMBER:
-            heap[heap[column + V_N] + start] = 0
+            put_count(heap, heap[column + V_N], start, 0)
         if flags & SUMS:
-            at, n = heap[column + V_SUMS], heap[column + V_N_WORDS]
+            at, n = heap[column + V_SUMS], sum_words(heap[column + V_GRID])
             heap[at + start * n : at + (start + 1) * n] = 0
         if flags & SQUARES:
-            at, n = heap[column + V_SQUARES], heap[column + V_N_SQUARES]
+            at, n = heap[column + V_SQUARES], square_words(heap[column + V_GRID])
             heap[at + start * n : at + (start + 1) * n] = 0
         if flags & LARGEST:
             heap[column + V_LARGEST_TAIL] = 0

@@ -178,9 +178,9 @@ class OnlineFeatures:
 
         Notes
         -----
-        A position of a log takes some words of 8 bytes: one for the time, one for each column, and what is kept with it
-        it (a sum 2, a sum of squares 4, a code 1.5, or 6 in logs of more than 32 positions). Logs have room for some
-        positions that no window needs any more and for those to come, a third more than are needed.
+        A position of a log takes some words of 8 bytes: one for the time, one for each column, and what is kept with
+        it (a count a half, a sum 2, a sum of squares 4, a code 1.5, or 6 in logs of more than 32 positions). Logs have
+        room for some positions that no window needs any more and for those to come, a third more than are needed.
         """
         return (
             self.plan.predicted_bytes(

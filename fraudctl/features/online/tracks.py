@@ -76,7 +76,7 @@ class Track:
         """Return the words that ``n`` positions in ``n_logs`` logs take, with all that is kept with them."""
         extra = {
             sorted_blocks.SORTED: 1,
-            log_words.NUMBER: 1,
+            log_words.NUMBER: 0.5,
             log_words.SUMS: 2,
             log_words.SQUARES: 4,
             log_words.LARGEST: 1,
