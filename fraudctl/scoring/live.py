@@ -22,8 +22,8 @@ from fraudctl.scoring.answers import Answered, Answers, EventId
 from fraudctl.scoring.consumed import Consumed
 from fraudctl.scoring.events import EventReader
 from fraudctl.scoring.experiment import ControlBudget
-from fraudctl.scoring.saved import Part, bytes_of
 from fraudctl.scoring.schema import DataSchema
+from fraudctl.scoring.snapshots import Part, bytes_of
 
 if TYPE_CHECKING:
     from fraudctl.documents.types import JsonObject

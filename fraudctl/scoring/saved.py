@@ -7,40 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from fraudctl.disk.files import Folder, locked
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, parse, salvage
+from fraudctl.scoring.snapshots import Snapshot, missing, read_snapshot, snapshot_name, snapshot_path
 
-Part = bytes | npt.NDArray[np.int64]
-"""A part of a snapshot: bytes, or an array of words, which is written and read without a copy."""
-_SNAPSHOT: Final = b"fraudctl state 3\n"
-_SNAPSHOT_2: Final = b"fraudctl state 2\n"
-_SNAPSHOT_1: Final = b"fraudctl state 1\n"
-"""Of the formats before, whose parts are all bytes; 1 does not say up to where in the log it goes."""
-_BLOCK: Final = 8 << 20
-"""Bytes of a part that have a digest of their own: blocks are read and hashed side by side."""
-_CHUNK: Final = 1 << 20
-"""Bytes that are read and hashed at a time, while the processor's cache still holds them."""
-_MOST_THREADS: Final = 4
-_SHA: Final = 32
-_LARGEST_HEAD: Final = 1 << 16
 DECISIONS: Final = "decisions"
 """Folder in a state that gets what was decided, as Parquet."""
-BUILD: Final = "build the state again from history: `fraudctl state build --force`"
-
 # ---------------------------------------------------------------- names
 
 MARK: Final = "acknowledged.bin"
@@ -54,16 +34,6 @@ def segment_name(number: int) -> str:
 def segment_path(folder: Path, number: int) -> Path:
     """Return the place of a log segment."""
     return folder / segment_name(number)
-
-
-def snapshot_name(number: int) -> str:
-    """Return the name of a snapshot."""
-    return f"snapshot-{number:012d}.bin"
-
-
-def snapshot_path(folder: Path, number: int) -> Path:
-    """Return the place of a snapshot."""
-    return folder / snapshot_name(number)
 
 
 def numbers_of(names: Sequence[str], prefix: str) -> list[int]:
@@ -226,185 +196,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _missing(path, error) from error
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A snapshot: its parts, and the place in the log up to which it goes."""
-
-    parts: dict[str, Part]
-    position: Position
-
-
-def bytes_of(parts: Mapping[str, Part], name: str) -> bytes:
-    """Return a part that is bytes.
-
-    Raises
-    ------
-    BundleError
-        There is none of that name.
-    """
-    found = parts.get(name)
-    if not isinstance(found, bytes):
-        msg = f"the state has no part {name!r}"
-        raise BundleError(msg, hint=f"use the version that wrote it, or {BUILD}")
-    return found
-
-
-def write_snapshot(files: Folder, number: int, parts: Mapping[str, Part], position: Position) -> None:
-    """Write a snapshot whole or not at all, flushed to the disk before it has its name.
-
-    It ends with a SHA-256 of its head and of the SHA-256 of each block of each part.
-
-    Parameters
-    ----------
-    parts
-        Bytes and arrays of words, which are written from where they lie.
-    position
-        Up to where in the log it goes: segment ``number`` starts there.
-    """
-    sizes = [[name, len(view), _kind(part)] for name, part in parts.items() for view in [_view(part)]]
-    head = json.dumps({"parts": sizes, "sequence": position.sequence, "chain": position.chain.hex()}).encode() + b"\n"
-    digest = hashlib.sha256()
-
-    def content() -> Iterator[bytes | memoryview]:
-        for part in (_SNAPSHOT, head):
-            digest.update(part)
-            yield part
-        for view in map(_view, parts.values()):
-            for start, stop in _blocks(len(view)):
-                block = hashlib.sha256()
-                for at in range(start, stop, _CHUNK):
-                    chunk = view[at : min(at + _CHUNK, stop)]
-                    block.update(chunk)
-                    yield chunk
-                digest.update(block.digest())
-        yield digest.digest()
-
-    name = snapshot_name(number)
-    os.close(files.prepare(name, content()))
-    files.publish(name)
-    files.flush()
-
-
-def _kind(part: Part) -> str:
-    return "bytes" if isinstance(part, bytes) else "words"
-
-
-def _view(part: Part) -> memoryview:
-    """Return the bytes of a part, little end first, where they lie."""
-    if isinstance(part, bytes):
-        return memoryview(part)
-    return part.astype("<i8", copy=False).reshape(-1).view(np.uint8).data
-
-
-def read_snapshot(folder: Path, number: int) -> Snapshot:
-    """Read a snapshot after checking all of it, in one pass: each part goes straight to the memory where it stays.
-
-    Raises
-    ------
-    BundleError
-        It is missing, damaged or of another version.
-    """
-    path = snapshot_path(folder, number)
-    try:
-        with path.open("rb", buffering=0) as file:
-            return _read_snapshot(path, file)
-    except OSError as error:
-        raise _missing(path, error) from error
-
-
-def _read_snapshot(path: Path, file: FileIO) -> Snapshot:
-    first, size = file.read(_LARGEST_HEAD), os.fstat(file.fileno()).st_size
-    entries, position, end = _snapshot_head(path, first)
-    if end + sum(length for _, length, _ in entries) + _SHA != size:
-        raise _changed(path)
-    handle, digest = file.fileno(), hashlib.sha256(first[:end])
-    parts: dict[str, Part] = {}
-    views = []
-    for name, length, _ in entries:
-        words = np.empty(-(-length // 8), "<i8")
-        view = _view(words)[:length]
-        views.append((end, view))
-        parts[name] = words.astype(np.int64, copy=False)
-        end += length
-    if first.startswith(_SNAPSHOT):
-        for block in _read_blocks(path, handle, views):
-            digest.update(block)
-    else:
-        for at, view in views:
-            _fill(path, handle, at, view, digest)
-    if os.pread(handle, _SHA, end) != digest.digest():
-        raise _changed(path)
-    for (name, _, kind), (_, view) in zip(entries, views, strict=True):
-        if kind == "bytes":
-            parts[name] = bytes(view)
-    return Snapshot(parts, position)
-
-
-def _blocks(length: int) -> list[tuple[int, int]]:
-    """Return begin and end of the blocks of a part."""
-    return [(at, min(at + _BLOCK, length)) for at in range(0, length, _BLOCK)]
-
-
-def _read_blocks(path: Path, handle: int, views: Sequence[tuple[int, memoryview]]) -> list[bytes]:
-    """Read parts to where they stay, given by their place in the file; return the digest of each block."""
-
-    def read(block: tuple[int, memoryview]) -> bytes:
-        digest = hashlib.sha256()
-        _fill(path, handle, *block, digest)
-        return digest.digest()
-
-    blocks = [(at + start, view[start:stop]) for at, view in views for start, stop in _blocks(len(view))]
-    if len(blocks) < 2 * len(views):
-        return [read(block) for block in blocks]
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(read, blocks))
-
-
-def _fill(path: Path, handle: int, at: int, into: memoryview, digest: hashlib._Hash) -> None:
-    """Read the bytes at a place of a file to where they stay, and add them to a digest."""
-    done = 0
-    while done < len(into):
-        n = os.preadv(handle, [into[done : done + _CHUNK]], at + done)
-        if not n:
-            raise _changed(path)
-        digest.update(into[done : done + n])
-        done += n
-
-
-def _changed(path: Path) -> BundleError:
-    return BundleError(f"{path} was changed: it does not have the checksum that stands in it", hint=BUILD)
-
-
-def _missing(path: Path, error: OSError) -> BundleError:
-    msg = f"{path} is missing or unreadable ({error.strerror})"
-    return BundleError(msg, hint=f"the state is incomplete: {BUILD}")
-
-
-def read_part(folder: Path, number: int, name: str) -> Snapshot:
-    """Read one part of a snapshot and nothing else of it: its content is not verified, for that takes all of it.
-
-    Raises
-    ------
-    BundleError
-        The snapshot is missing, incomplete or of another version, or has no part of that name.
-    """
-    path = snapshot_path(folder, number)
-    try:
-        with path.open("rb", buffering=0) as file:
-            first, size = file.read(_LARGEST_HEAD), os.fstat(file.fileno()).st_size
-            entries, position, at = _snapshot_head(path, first)
-            if at + sum(length for _, length, _ in entries) + _SHA != size:
-                raise _changed(path)
-            for found, length, _ in entries:
-                if found == name:
-                    return Snapshot({name: os.pread(file.fileno(), length, at)}, position)
-                at += length
-    except OSError as error:
-        raise _missing(path, error) from error
-    return Snapshot({}, position)
+        raise missing(path, error) from error
 
 
 def read_state(
@@ -489,48 +281,6 @@ def require_acknowledged(folder: Path, newest: int, segment: Segment) -> list[st
             told = f"records {last + 1} to {mark.sequence} were answered, and did not survive the restart of the system"
             notes.append(f"{told}; only --durable flushes each of them to the disk")
     return notes
-
-
-def read_snapshot_position(folder: Path, number: int) -> Position:
-    """Return up to where in the log a snapshot goes, from its head; the rest is checked when it is read.
-
-    Raises
-    ------
-    BundleError
-        It is missing, of another version, or its head is damaged.
-    """
-    path = snapshot_path(folder, number)
-    try:
-        with path.open("rb") as file:
-            head = file.read(_LARGEST_HEAD)
-    except OSError as error:
-        raise _missing(path, error) from error
-    return _snapshot_head(path, head)[1]
-
-
-def _snapshot_head(path: Path, content: bytes) -> tuple[list[tuple[str, int, str]], Position, int]:
-    """Return name, bytes and kind of a snapshot's parts, its place in the log, and where its parts begin."""
-    if not content.startswith((_SNAPSHOT, _SNAPSHOT_2, _SNAPSHOT_1)):
-        msg = f"{path} is not a state that this version of fraudctl can read"
-        raise BundleError(msg, hint=f"use the version that wrote it, or {BUILD}")
-    end = content.find(b"\n", len(_SNAPSHOT)) + 1
-    try:
-        found = json.loads(content[len(_SNAPSHOT) : end])
-        if content.startswith(_SNAPSHOT_1):
-            return _entries(found), Position(0, NO_DIGEST), end
-        return _entries(found["parts"]), Position(int(found["sequence"]), bytes.fromhex(found["chain"])), end
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        msg = f"{path} was changed: its head cannot be read"
-        raise BundleError(msg, hint=BUILD) from error
-
-
-def _entries(found: Any) -> list[tuple[str, int, str]]:
-    """Return the list of parts in a head; older ones, which do not say of what kind they are, are bytes."""
-    entries = [(str(name), int(size), str(kind[0] if kind else "bytes")) for name, size, *kind in found]
-    if any(size < 0 or kind not in {"bytes", "words"} or (kind == "words" and size % 8) for _, size, kind in entries):
-        msg = "no such part"
-        raise ValueError(msg)
-    return entries
 
 
 @contextlib.contextmanager

@@ -26,26 +26,29 @@ from fraudctl.disk.files import Folder, locked, prepared, write_all
 from fraudctl.errors import BundleError, UsageError
 from fraudctl.scoring.log import DIGEST, NO_DIGEST, Position, Segment, batch, frame, opening
 from fraudctl.scoring.saved import (
-    BUILD,
     MARK,
     MARK_APART,
     MARK_BYTES,
-    Part,
     compaction_lock,
     explained,
     latest,
     mark_slot,
     numbers_of,
     read_segment,
-    read_snapshot,
-    read_snapshot_position,
     remove_covered,
     remove_unfinished,
     require_acknowledged,
     segment_name,
     segments,
-    snapshot_name,
     unwritable,
+)
+from fraudctl.scoring.snapshots import (
+    BUILD,
+    Part,
+    Told,
+    read_snapshot,
+    read_snapshot_position,
+    snapshot_name,
     write_snapshot,
 )
 
@@ -229,9 +232,9 @@ class Store:
         """Number of the last record."""
         return self._position.sequence
 
-    def snapshot(self) -> dict[str, Part] | None:
-        """Return the parts of the newest snapshot, checked; None where there is none."""
-        return read_snapshot(self.folder, self.covered).parts if self.covered else None
+    def snapshot(self, tell: Told | None = None) -> dict[str, Part] | None:
+        """Return the parts of the newest snapshot, verified; None where there is none."""
+        return read_snapshot(self.folder, self.covered, tell).parts if self.covered else None
 
     def _snapshot_position(self) -> Position | None:
         return read_snapshot_position(self.folder, self.covered) if self.covered else None

@@ -121,7 +121,8 @@ def _in_log(folder: Path) -> dict[int, pl.DataFrame]:
     """Return the decisions of the log segments after the snapshot, by segment."""
     from fraudctl.scoring import wire
     from fraudctl.scoring.live import Definition
-    from fraudctl.scoring.saved import bytes_of, latest, read_part, read_state
+    from fraudctl.scoring.saved import latest, read_state
+    from fraudctl.scoring.snapshots import bytes_of, read_part
     from fraudctl.workflows.decision_files import decision_rows
 
     snapshot, segments = read_state(folder, read=partial(read_part, name="about"))

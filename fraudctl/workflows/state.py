@@ -217,7 +217,7 @@ def restored(store: Store, *, progress: Progress | None = None) -> LiveState:
     progress.stage("Reading the state")
     for note in store.notes:
         progress.warn(f"{store.folder}: {note}")
-    parts = store.snapshot()
+    parts = store.snapshot(lambda done, total: progress.update(done, total, "bytes"))
     if parts is None:
         msg = f"{store.folder} has a log, and the snapshot that it belongs to is missing"
         raise BundleError(msg, hint="build the state again from history: `fraudctl state build --force`")
@@ -290,7 +290,8 @@ def compact_state(folder: Path, *, progress: Progress | None = None) -> StateRes
 def _compact(folder: Path, progress: Progress) -> None:
     from fraudctl.disk.files import Folder
     from fraudctl.scoring.live import LiveState
-    from fraudctl.scoring.saved import closed_segments, read_segment, read_snapshot, remove_covered, write_snapshot
+    from fraudctl.scoring.saved import closed_segments, read_segment, remove_covered
+    from fraudctl.scoring.snapshots import read_snapshot, write_snapshot
 
     covered, segments = closed_segments(folder)
     if not segments:
@@ -429,7 +430,8 @@ def repair_state(folder: Path, target: Path, *, progress: Progress | None = None
 
 def _repair(folder: Path, target: Path, progress: Progress) -> Repaired:
     from fraudctl.scoring.live import LiveState
-    from fraudctl.scoring.saved import explained, latest, read_snapshot, salvage_log, segments
+    from fraudctl.scoring.saved import explained, latest, salvage_log, segments
+    from fraudctl.scoring.snapshots import read_snapshot
     from fraudctl.scoring.store import Store, frame
 
     progress.stage("Reading what is sound")
@@ -523,7 +525,8 @@ def show_state(folder: Path) -> StateResult:
         There is no state, or what is read of it is damaged.
     """
     from fraudctl.scoring import wire
-    from fraudctl.scoring.saved import BUILD, bytes_of, read_part, read_state
+    from fraudctl.scoring.saved import read_state
+    from fraudctl.scoring.snapshots import BUILD, bytes_of, read_part
 
     number = require_state(folder)
     snapshot, segments = read_state(folder, read=lambda place, number: read_part(place, number, "about"))

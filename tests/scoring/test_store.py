@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -27,12 +29,10 @@ from fraudctl.scoring.saved import (
     compaction_lock,
     mark_slot,
     read_marks,
-    read_snapshot,
     read_state,
     segment_path,
-    snapshot_path,
-    write_snapshot,
 )
+from fraudctl.scoring.snapshots import read_snapshot, snapshot_path, write_snapshot
 from fraudctl.scoring.store import LOG_SHARE, MOST_SEGMENTS, SMALL_SNAPSHOT, Store, frame
 
 RECORDS = [b"one", b"second", b"the third"]
@@ -327,9 +327,6 @@ def test_an_unknown_folder_begins_empty(tmp_path: Path) -> None:
 
 def written_before(folder: Path, records: list[bytes]) -> Path:
     """A state as versions with log format 1 wrote it."""
-    import hashlib
-    import json
-
     folder.mkdir()
     parts = {"about": b"a", "features": b"f" * 100}
     head = json.dumps([[name, len(content)] for name, content in parts.items()]).encode() + b"\n"
@@ -510,12 +507,18 @@ def test_words_come_back_as_words_and_bytes_as_bytes(tmp_path: Path) -> None:
     assert parts["words"].flags.writeable, "a state goes on in the memory that it was read to"
 
 
-def test_a_snapshot_is_read_into_the_memory_where_it_stays(tmp_path: Path) -> None:
+def saved_words(folder: Path, *, n_bytes: int) -> Path:
+    """A state whose words, with room between them and the parts before, are mapped."""
+    with Store(folder) as store:
+        store.save({"about": b"a", "words": np.arange(n_bytes // 8), "more": b"m" * 5000, "last": np.arange(200_000)})
+    return snapshot_path(folder, 1)
+
+
+def test_a_snapshot_takes_its_own_memory_and_no_more(tmp_path: Path) -> None:
     n_bytes = 40 << 20
-    with Store(tmp_path) as store:
-        store.save({"about": b"a", "words": np.arange(n_bytes // 8)})
+    saved_words(tmp_path, n_bytes=n_bytes)
     code = (
-        "import sys, pathlib, resource; from fraudctl.scoring.saved import read_snapshot;"
+        "import sys, pathlib, resource; from fraudctl.scoring.snapshots import read_snapshot;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "found = read_snapshot(pathlib.Path(sys.argv[1]), 1);"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
@@ -523,6 +526,73 @@ def test_a_snapshot_is_read_into_the_memory_where_it_stays(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(done.stdout) * unit < 1.2 * n_bytes
+
+
+@pytest.mark.parametrize("can_map", [True, False])
+def test_large_parts_come_back_and_every_damage_of_them_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_map: bool
+) -> None:
+    if not can_map:
+        monkeypatch.setattr("fraudctl.scoring.snapshots.mapped", lambda *_: None)
+    path = saved_words(tmp_path, n_bytes=20 << 20)
+    sound, rng, told = path.read_bytes(), drawn(7), list[tuple[int, int]]()
+    parts = read_snapshot(tmp_path, 1, lambda done, total: told.append((done, total))).parts
+    assert np.array_equal(parts["words"], np.arange((20 << 20) // 8))
+    assert np.array_equal(parts["last"], np.arange(200_000))
+    assert parts["more"] == b"m" * 5000
+    assert parts["words"].flags.writeable
+    assert told[-1][0] == told[-1][1] > 20 << 20
+    assert told == sorted(told)
+    parts["words"][:] = 0
+    assert path.read_bytes() == sound, "a state that goes on leaves the snapshot that it was read from as it is"
+
+    block, begin = 8 << 20, sound.index(np.arange(1, 9).tobytes()) - 8
+    swapped = sound[:begin] + sound[begin + block : begin + 2 * block] + sound[begin : begin + block]
+    places = [*(rng.randrange(len(sound)) for _ in range(12)), begin - 1, begin - 3000, len(sound) - 1]
+    flips = [sound[:place] + bytes([sound[place] ^ (1 << rng.randrange(8))]) + sound[place + 1 :] for place in places]
+    cuts = [sound[: len(sound) - n] for n in (1, 8, 4096, block)]
+    for content in [*flips, *cuts, sound + bytes(8), swapped + sound[begin + 2 * block :]]:
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match="was changed"):
+            read_snapshot(tmp_path, 1)
+
+
+def test_a_state_that_snapshots_over_its_mapped_file_goes_on(tmp_path: Path) -> None:
+    saved_words(tmp_path, n_bytes=20 << 20)
+    with Store(tmp_path) as store:
+        parts = store.snapshot()
+        assert parts is not None
+        store.let_compact()
+        parts["words"][::7] += 1
+        wanted = parts["words"].copy()
+        store.save(parts)
+        assert len(list(tmp_path.glob("snapshot-*.bin"))) == 1, "the file that is mapped has no name any more"
+        assert np.array_equal(parts["words"], wanted)
+        parts["words"][:] = 5
+    with Store(tmp_path) as store:
+        again = store.snapshot()
+    assert again is not None
+    assert np.array_equal(again["words"], wanted)
+
+
+def test_a_snapshot_of_format_3_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    words = np.arange(3 << 20)
+    about = {"parts": [["about", 3, "bytes"], ["words", words.nbytes, "words"]], "sequence": 4, "chain": "00" * 8}
+    head = b"fraudctl state 3\n" + json.dumps(about).encode() + b"\n"
+    digest, content = hashlib.sha256(head), words.tobytes()
+    blocks = [b"abc", *(content[at : at + (8 << 20)] for at in range(0, len(content), 8 << 20))]
+    for block in blocks:
+        digest.update(hashlib.sha256(block).digest())
+    snapshot_path(folder, 1).write_bytes(head + b"abc" + content + digest.digest())
+    found = read_snapshot(folder, 1)
+    assert found.position == Position(4, bytes(8))
+    assert found.parts["about"] == b"abc"
+    assert np.array_equal(found.parts["words"], words)
+    snapshot_path(folder, 1).write_bytes(head + b"abd" + content + digest.digest())
+    with pytest.raises(BundleError, match="was changed"):
+        read_snapshot(folder, 1)
 
 
 def test_a_snapshot_is_due_when_the_log_is_a_sizeable_share_of_it(tmp_path: Path) -> None:

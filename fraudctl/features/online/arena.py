@@ -180,13 +180,15 @@ def give_body(heap: Ints, layout: Ints, space: int, slot: int) -> int:
 @jit
 def before(heap: Ints, slot: int) -> int:
     """Return the slot before another in the idle list, the low half of a word; 0 where there is none."""
-    return heap[slot + IDLE] & _HALF
+    found: int = heap[slot + IDLE] & _HALF
+    return found
 
 
 @jit
 def after(heap: Ints, slot: int) -> int:
     """Return the slot after another in the idle list, the high half of a word; 0 where there is none."""
-    return heap[slot + IDLE] >> 32 & _HALF
+    found: int = heap[slot + IDLE] >> 32 & _HALF
+    return found
 
 
 @jit

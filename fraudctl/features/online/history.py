@@ -60,7 +60,7 @@ def take_history(
     layout, links = state.plan.layout, state.plan.links
     tracks, decays, hops = state.tracks[""], state.plan.decays, state.plan.hops
 
-    def take(at: int, stop: int) -> int:
+    def take(stop: int, at: int) -> int:
         return intake.take_events(
             state.heap, layout, tracks, links, decays, hops, slots[:before], own[:before], codes[:before],
             as_read(times[:stop]), until, at,
@@ -93,11 +93,11 @@ def _in_full(state: OnlineFeatures, n: int, work: Callable[[int], int], *, first
 
 
 def _in_parts(state: OnlineFeatures, n: int, take: Callable[[int, int], int], tell: Tell) -> None:
-    """Call a loop over ``[first, stop)`` for parts of all rows, and tell before each how many were taken in."""
+    """Call a loop, given the end and the begin of a part, for parts of all rows; tell before each how many are done."""
     for first in range(0, n, _TOLD):
         tell(first)
         stop = min(first + _TOLD, n)
-        _in_full(state, stop, partial(take, stop=stop), first=first)
+        _in_full(state, stop, partial(take, stop), first=first)
 
 
 # ---------------------------------------------------------------- columns
@@ -269,7 +269,7 @@ def _take_labels(
     layout, links, tracks, of_rows = state.plan.layout, state.plan.links, state.tracks[LABELS], slots[rows[:n]]
     arrivals = arrived[:n]
 
-    def take(at: int, stop: int) -> int:
+    def take(stop: int, at: int) -> int:
         return intake.take_labels(
             state.heap, layout, tracks, links, of_rows[:stop], own, arrivals[:stop], state.now, at
         )
@@ -307,7 +307,7 @@ def _take_verdicts(
     layout, links, tracks = state.plan.layout, state.plan.links, state.tracks[LABELS]
     of_rows, arrivals = slots[row[at]], since[at]
 
-    def take(i: int, stop: int) -> int:
+    def take(stop: int, i: int) -> int:
         return intake.take_labels(state.heap, layout, tracks, links, of_rows[:stop], own, arrivals[:stop], until, i)
 
     _in_parts(state, len(at), take, tell)

@@ -20,7 +20,8 @@ def count_words(n: int) -> int:
 @jit
 def count_at(heap: Ints, counts: int, i: int) -> int:
     """Return the i-th of the counts that begin at an offset."""
-    return (heap[counts + (i >> 1)] >> ((i & 1) << 5)) & HALF
+    count: int = (heap[counts + (i >> 1)] >> ((i & 1) << 5)) & HALF
+    return count
 
 
 @jit

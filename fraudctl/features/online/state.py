@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fraudctl.data.labels import DECLINED
+from fraudctl.disk.mapped import lengthened
 from fraudctl.errors import DataError
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.meaning.definition import FeatureSet
@@ -586,4 +587,7 @@ class OnlineFeatures:
         if size > LARGEST_SLOT:
             msg = "the state needs more than 34 GB of memory, the most that it can hold"
             raise DataError(msg, hint="use shorter windows, or fewer features without a window (first, last, pairs)")
-        self.heap.resize(size, refcheck=False)
+        if (longer := lengthened(self.heap, size)) is not None:
+            self.heap = longer
+        else:
+            self.heap.resize(size, refcheck=False)
