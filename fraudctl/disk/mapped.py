@@ -16,9 +16,9 @@ import weakref
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-Words = npt.NDArray[np.int64]
+from fraudctl.arrays import IntArray
+
 PAGE: Final = 1 << 14
 """Where in a file a part that is mapped begins: at a multiple of this, which pages of most systems divide."""
 _ROOM: Final = 1 << 35
@@ -52,16 +52,16 @@ class _Memory:
             raise OSError(ctypes.get_errno(), "a file cannot be mapped")
         return int(found)
 
-    def words(self, n_bytes: int) -> Words:
+    def words(self, n_bytes: int) -> IntArray:
         """Return the first bytes as words; the array keeps the memory."""
         self._shown = n_bytes
         return np.asarray(self)
 
     @property
-    def __array_interface__(self) -> dict[str, Any]:
+    def __array_interface__(self) -> dict[str, object]:
         return {"version": 3, "typestr": "<i8", "shape": (self._shown // 8,), "data": (self._begin, False)}
 
-    def lengthen(self, n_bytes: int) -> Words | None:
+    def lengthen(self, n_bytes: int) -> IntArray | None:
         """Return the memory with zeros after what there was; None where there is no room."""
         if n_bytes > _ROOM:
             return None
@@ -74,7 +74,7 @@ class _Memory:
         return self.words(n_bytes)
 
 
-def mapped(handle: int, at: int, n_bytes: int) -> Words | None:
+def mapped(handle: int, at: int, n_bytes: int) -> IntArray | None:
     """Return words of a file that nobody changes while they are in use, as an array that can be written.
 
     Parameters
@@ -96,7 +96,7 @@ def mapped(handle: int, at: int, n_bytes: int) -> Words | None:
         return None
 
 
-def lengthened(array: Words, n_words: int) -> Words | None:
+def lengthened(array: IntArray, n_words: int) -> IntArray | None:
     """Return a mapped array made longer in its place, with zeros at its end; None for any other array.
 
     The arrays that were given for the memory before see what is written to the new one.

@@ -208,6 +208,11 @@ class LiveState:
                 features.label(number, 0, time + 1)  # a label that is taken back, where labels may change
             features.observe({**row, **ids, "event_id": 0, "event_time": time - 1})  # one that comes late
 
+    def index(self) -> None:
+        """Make the indexes of what is remembered, for which no request should wait."""
+        for features in self.features.values():
+            features.index()
+
     def check_label(self, event_id: int | str, label: int | None, label_time: int) -> None:
         """Check that `label` can be taken.
 

@@ -177,7 +177,7 @@ def read_snapshot(folder: Path, number: int, tell: Told | None = None) -> Snapsh
         raise missing(path, error) from error
 
 
-def _read(path: Path, file: FileIO, head: _Head, tell: Told) -> dict[str, Part]:
+def _read(path: Path, file: FileIO, head: _SnapshotHead, tell: Told) -> dict[str, Part]:
     handle, digest = file.fileno(), hashlib.sha256(head.content)
     words, blocks, end = dict[str, npt.NDArray[np.int64]](), list[tuple[int, memoryview, bool]](), head.begin
     for at, (name, length, kind) in zip(head.places, head.entries, strict=True):
@@ -235,7 +235,7 @@ def _fill(path: Path, handle: int, at: int, into: memoryview, digest: _Digest) -
         done += n
 
 
-def _read_before(path: Path, file: FileIO, head: _Head, _tell: Told) -> dict[str, Part]:
+def _read_before(path: Path, file: FileIO, head: _SnapshotHead, _tell: Told) -> dict[str, Part]:
     """Read a file of a format before, whose parts follow each other: see `_SNAPSHOT_1`."""
     digest, parts = hashlib.sha256(head.content), dict[str, Part]()
     for at, (name, length, kind) in zip(head.places, head.entries, strict=True):
@@ -299,7 +299,7 @@ def read_snapshot_position(folder: Path, number: int) -> Position:
 
 
 @dataclass(frozen=True)
-class _Head:
+class _SnapshotHead:
     """What a snapshot says of itself: its format, the bytes before its parts, what they are and where they begin."""
 
     format: bytes
@@ -319,7 +319,7 @@ class _Head:
         return self.places[-1] + self.entries[-1][1] if self.entries else self.begin
 
 
-def _head_of(path: Path, file: FileIO) -> _Head:
+def _head_of(path: Path, file: FileIO) -> _SnapshotHead:
     """Read the head of a file, which has to be as long as that says."""
     head = _parsed_head(path, file.read(_LARGEST_HEAD))
     if head.end + _SHA != os.fstat(file.fileno()).st_size:
@@ -327,7 +327,7 @@ def _head_of(path: Path, file: FileIO) -> _Head:
     return head
 
 
-def _parsed_head(path: Path, content: bytes) -> _Head:
+def _parsed_head(path: Path, content: bytes) -> _SnapshotHead:
     end = content.find(b"\n", len(_SNAPSHOT)) + 1
     found = next(
         (line for line in (_SNAPSHOT, _SNAPSHOT_3, _SNAPSHOT_2, _SNAPSHOT_1) if content.startswith(line)), None
@@ -345,7 +345,7 @@ def _parsed_head(path: Path, content: bytes) -> _Head:
         raise BundleError(msg, hint=BUILD) from error
     ends = itertools.accumulate((size for _, size, _ in entries), initial=end)
     places = _places(end, entries) if found == _SNAPSHOT else list(ends)[:-1]
-    return _Head(found, content[:end], entries, places, position)
+    return _SnapshotHead(found, content[:end], entries, places, position)
 
 
 def _entries(found: Any) -> list[Entry]:

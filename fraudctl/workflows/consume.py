@@ -302,6 +302,7 @@ class _ConsumeRun:
             shard.engine.live.warm()
             self._steady.enter_context(short_pauses())
             self._warmed = True
+        shard.engine.live.index()
 
     def _end(self, key: int | None) -> None:
         """Finish with a shard: its offsets go to the group, its state to the disk."""

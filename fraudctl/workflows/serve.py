@@ -191,6 +191,7 @@ def serve_model(serving: Serving, limits: Limits, *, progress: Progress | None =
             models = [champion, *([challenger] if challenger else [])]
             live = open_live(store, models, history=serving.history, sources=serving.sources, progress=progress)
             live.warm()
+            live.index()
             engine = DecisionEngine(
                 champion.decider,
                 live,

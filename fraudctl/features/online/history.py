@@ -201,11 +201,11 @@ def _make_pairs(state: OnlineFeatures, slots: Array) -> None:
     """Write the pairs of all events, a part at a time, so that the index grows with them."""
     for start in range(0, len(slots), _PART):
         stop = min(start + _PART, len(slots))
-        state.require_pairs((stop - start) * len(state.pairs))
-        at = pairs.make_all(state.heap, state.pair_index, state.pairs, slots, start, stop)
+        index = state.pair_index.require(state.heap, (stop - start) * len(state.pairs))
+        at = pairs.make_all(state.heap, index, state.pairs, slots, start, stop)
         while at < stop:
             state.lengthen()
-            at = pairs.make_all(state.heap, state.pair_index, state.pairs, slots, at, stop)
+            at = pairs.make_all(state.heap, index, state.pairs, slots, at, stop)
 
 
 def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:
@@ -216,9 +216,7 @@ def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:
     made = np.zeros(len(new), np.int64)
     layout, space = state.plan.layout, state.spaces_at[number]
     _in_full(state, len(new), lambda at: arena.new_slots(state.heap, layout, space, made, at))
-    there.update(zip(new, made.tolist(), strict=True))
-    if not state.plan.spaces[number].kept:
-        state.names[number].update(zip(made.tolist(), new, strict=True))
+    there.add_all(new, made.tolist())
     slots = pl.DataFrame({"value": unique, "slot": [there[value] for value in unique.to_list()]}, strict=False)
     slots = slots.with_columns(pl.col("slot").cast(pl.Int64), pl.col("value").cast(values.dtype))
     found = values.to_frame("value").join(slots, on="value", how="left", maintain_order="left")["slot"]

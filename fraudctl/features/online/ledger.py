@@ -18,9 +18,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from fraudctl.disk.mapped import lengthened
 from fraudctl.features.batch.groups import Array
 from fraudctl.features.batch.jit import jit
 from fraudctl.features.online.arena import NULL, Ints
+from fraudctl.features.online.saved_keys import FEW
 
 Index = npt.NDArray[np.uint32]
 Halves = npt.NDArray[np.uint32]
@@ -56,8 +58,22 @@ def _row_of(index: Index, records: Ints, a: int, b: int) -> int:
 
 
 @jit
+def _search(records: Ints, begin: int, n: int, a: int, b: int) -> int:
+    """Return the row of a hash among ``n`` records from one on, the last where there are several; -1 for none."""
+    mask = records.shape[0] - 1
+    for i in range(begin + n - 1, begin - 1, -1):
+        if records[i & mask, HASH_A] == a and records[i & mask, HASH_B] == b:
+            at: int = i & mask
+            return at
+    return -1
+
+
+@jit
 def _insert(index: Index, records: Ints, start: int, stop: int) -> None:
-    """Put the records with numbers ``[start, stop)`` into the index; of two with one hash the later one counts."""
+    """Put the records ``[start, stop)``, counted from the ring's begin, into the index.
+
+    Of two with one hash the later one counts.
+    """
     mask = records.shape[0] - 1
     for number in range(start, stop):
         row = number & mask
@@ -86,14 +102,20 @@ def _remove(index: Index, records: Ints, row: int) -> None:
 
 
 @jit
-def _record(records: Ints, index: Index, number: int, a: int, b: int, time: int) -> None:
-    """Write a record and put it into the index."""
-    row = number & (records.shape[0] - 1)
+def _record(records: Ints, row: int, a: int, b: int, time: int) -> None:
+    """Write a record."""
     records[row] = 0
     records[row, HASH_A] = a
     records[row, HASH_B] = b
     records[row, TIME] = time
-    _insert(index, records, number, number + 1)
+
+
+def _lengthened(words: Ints, n: int) -> Ints | None:
+    """Return mapped words made longer in their place; None where they are not the first of such memory."""
+    base = words.base
+    if not isinstance(base, np.ndarray) or base.ctypes.data != words.ctypes.data:
+        return None
+    return lengthened(base, n)
 
 
 class Ledger:
@@ -125,13 +147,22 @@ class Ledger:
         self.waiting: dict[int, tuple[int, list[int]]] = {}
         self.first = self.end = 0
         self._last: tuple[int | str, int, int] | None = None
+        self._origin = 0
+        self._searches_left = 0
+        self._index: Index | None = None
         self._set(np.zeros((FIRST_RING, self._words), np.int64))
 
     def _set(self, records: Array) -> None:
         self._records = records
         self._halves: Halves = records.view(np.uint32)[:, 2 * SLOTS :]
-        self._index = np.zeros(2 * len(records), np.uint32)
-        _insert(self._index, self._records, self.first, self.end)
+        if self._index is not None:
+            self.index()
+
+    def index(self) -> Index:
+        """Make the index of all ids; until then, an id is looked for among all of them."""
+        self._index = np.zeros(2 * len(self._records), np.uint32)
+        _insert(self._index, self._records, self.first - self._origin, self.end - self._origin)
+        return self._index
 
     @property
     def width(self) -> int:
@@ -146,19 +177,31 @@ class Ledger:
         return np.concatenate([self._records[start:], self._records[:stop]])
 
     def take(self, rows: Array, first: int) -> None:
-        """Take records that `rows` gave, the first of which has this number."""
+        """Take records that `rows` gave, the first of which has this number; mapped ones stay where they are."""
         self.first, self.end = first, first + len(rows)
+        self._index, self._searches_left = None, FEW
         self._grow(len(rows), rows)
 
     def _grow(self, least: int, rows: Array) -> None:
         size = FIRST_RING
         while size < least:
             size *= 2
-        records = np.zeros((size, self._words), np.int64)
-        begin = self.first & (size - 1)
-        head = min(len(rows), size - begin)
-        records[begin : begin + head], records[: len(rows) - head] = rows[:head], rows[head:]
-        self._set(records)
+        self._origin = self.first
+        words = rows.reshape(-1)
+        records = _lengthened(words, size * self._words)
+        if records is None:
+            records = np.zeros(size * self._words, np.int64)
+            records[: len(words)] = words
+        self._set(records.reshape(size, self._words))
+
+    def _row_of(self, key: int | str) -> int:
+        """Return the row of an id, or -1."""
+        if self._index is None and self._searches_left:
+            self._searches_left -= 1
+            begin = self._at(self.first)
+            return _search(self._records, begin, self.end - self.first, *self.hashed(key))
+        index = self.index() if self._index is None else self._index
+        return _row_of(index, self._records, *self.hashed(key))
 
     # ------------------------------------------------------------ ids
 
@@ -187,8 +230,8 @@ class Ledger:
 
     def get(self, key: int | str) -> int | None:
         """Return the number of an event's record, or None where it is not known."""
-        row = _row_of(self._index, self._records, *self.hashed(key))
-        return None if row < 0 else self.first + ((row - self.first) & (len(self._records) - 1))
+        row = self._row_of(key)
+        return None if row < 0 else self.first + ((row - self._at(self.first)) & (len(self._records) - 1))
 
     def add(self, key: int | str, time: int) -> int:
         """Make a record for an event."""
@@ -196,7 +239,9 @@ class Ledger:
             self._grow(2 * len(self._records), self.rows())
         number = self.end
         self.end = number + 1
-        _record(self._records, self._index, number, *self.hashed(key), time)
+        _record(self._records, self._at(number), *self.hashed(key), time)
+        if self._index is not None:
+            _insert(self._index, self._records, self._at(number), self._at(number) + 1)
         return number
 
     def add_all(self, hashes: bytes, times: Array, slots: Array) -> None:
@@ -211,12 +256,12 @@ class Ledger:
     def nbytes(self) -> int:
         """Bytes of memory that the records take."""
         kept = sum(sys.getsizeof(found) + _ENTRY * len(found) for found in (self.expected, self.waiting))
-        return int(self._records.nbytes + self._index.nbytes) + kept
+        return int(self._records.nbytes + (0 if self._index is None else self._index.nbytes)) + kept
 
     # ------------------------------------------------------------ records
 
     def _at(self, number: int) -> int:
-        return number & (len(self._records) - 1)
+        return (number - self._origin) & (len(self._records) - 1)
 
     def time(self, number: int) -> int:
         """Return the µs of an event."""
@@ -297,5 +342,6 @@ class Ledger:
             if self.first in self.expected:
                 slots = self._halves[row, : len(self._entities)].tolist()
                 self.waiting[self.first] = int(self._records[row, TIME]), slots
-            _remove(self._index, self._records, row)
+            if self._index is not None:
+                _remove(self._index, self._records, row)
             self.first += 1

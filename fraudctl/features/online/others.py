@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -13,57 +12,9 @@ from fraudctl.features.meaning.definition import FeatureSet
 from fraudctl.features.meaning.families.lookups import LookupSpec
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import LOCAL, brought
-from fraudctl.features.online.values import coercion, local_clock, micros, refused
+from fraudctl.features.online.saved_keys import Hashed, LatestRows, Row
+from fraudctl.features.online.values import coercion, from_json, local_clock, micros, refused, to_json
 from fraudctl.features.rows.compile import compile_row
-
-Row = tuple[tuple[Any, ...], tuple[Any, ...]]
-"""A row that is kept: its order among rows, and its columns."""
-
-
-class LatestRows:
-    """The row that is valid now of each value of an entity, the one that came or was replaced last at the end.
-
-    Rows of a saved state are read when they are asked for: a start does not wait for all of them.
-
-    Parameters
-    ----------
-    saved
-        Values of the entity and their rows as they were saved.
-    read
-        Makes a saved order or columns what they were.
-    """
-
-    def __init__(self, saved: Iterable[tuple[Any, Any]] = (), read: Callable[[Any], Any] | None = None) -> None:
-        self._rows: OrderedDict[Any, Any] = OrderedDict(saved)
-        self._read = read
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def get(self, value: Any) -> Row | None:
-        """Return the row of a value."""
-        row = self._rows.get(value)
-        if type(row) is list and self._read is not None:
-            row = self._rows[value] = self._read(row[0]), self._read(row[1])
-        return cast("Row | None", row)
-
-    def put(self, value: Any, row: Row) -> None:
-        """Keep a row as that of a value, at the end."""
-        self._rows[value] = row
-        self._rows.move_to_end(value)
-
-    def first(self) -> tuple[Any, Row] | None:
-        """Return the value at the front, and its row."""
-        value = next(iter(self._rows), self)
-        return None if value is self else (value, cast("Row", self.get(value)))
-
-    def forget_first(self) -> None:
-        """Forget the row at the front."""
-        self._rows.popitem(last=False)
-
-    def items(self) -> Iterator[tuple[Any, Any]]:
-        """Give the values and their rows, those that nobody asked for as they were saved."""
-        yield from self._rows.items()
 
 
 class Other:
@@ -75,7 +26,7 @@ class Other:
         By entity: for each of its values the row that is valid now; those that were replaced or came last stand last.
     """
 
-    def __init__(self, name: str, features: FeatureSet, plan: Plan, timezone: str) -> None:
+    def __init__(self, name: str, features: FeatureSet, plan: Plan, timezone: str, hashed: Hashed) -> None:
         self.types: dict[str, pl.DataType] = {**features.types[name], "event_time": LOCAL}
         inputs = plan.inputs[name]
         wheres = {f"where {key}": expr for key, expr in inputs.wheres.items()}
@@ -86,7 +37,11 @@ class Other:
         self._local = local_clock(timezone)
         self.entities = [column for column in self.types if column in features.entities]
         self.kept = [column for column in features.sources[name] if column in self.types]
-        self.latest = {entity: LatestRows() for source, entity in plan.lookups if source == name}
+        self.latest = {
+            entity: LatestRows(hashed, self._written, self._read_back)
+            for source, entity in plan.lookups
+            if source == name
+        }
         self._ages = {entity: _longest_age(features, name, entity) for entity in self.latest}
         self._horizon_us = plan.horizon_us
 
@@ -126,11 +81,21 @@ class Other:
         if value is None:
             return
         kept = tuple(values[self.places[column]] for column in self.kept)
-        ids = [values[self.places[name]] for name in self.entities]
-        order = (content[0], content[1], *((item is not None, item) for item in (*ids, *kept)))
+        row = _row(content[0], content[1], [values[self.places[name]] for name in self.entities], kept)
         before = found.get(value)
-        if before is None or _after(order, before[0]):
-            found.put(value, (order, kept))
+        if before is None or _after(row[0], before[0]):
+            found.put(value, row)
+
+    def _written(self, row: Row) -> list[Any]:
+        """Return a row as JSON values: since when it is valid and usable, its entities, and its columns."""
+        order, kept = row
+        ids = [item for _, item in order[2 : 2 + len(self.entities)]]
+        return [*order[:2], *map(to_json, ids), *map(to_json, kept)]
+
+    def _read_back(self, saved: list[Any]) -> Row:
+        valid, usable, *values = map(from_json, saved)
+        n = len(self.entities)
+        return _row(valid, usable, values[:n], tuple(values[n:]))
 
     def forget(self, now: int, *, most: int) -> None:
         """Forget up to ``most`` rows of each entity that are older than every ``max_age``, and than every window."""
@@ -138,7 +103,7 @@ class Other:
             age = self._ages[entity]
             for _ in range(most if age is not None else 0):
                 first = found.first()
-                if first is None or first[1][0][0] > now - max(age or 0, self._horizon_us):
+                if first is None or first[0][0] > now - max(age or 0, self._horizon_us):
                     break
                 found.forget_first()
 
@@ -150,6 +115,11 @@ class Other:
         if spec.max_age_us is not None and found[0][0] <= time - spec.max_age_us:
             return None
         return found[1][self.kept.index(spec.column)]
+
+
+def _row(valid: int, usable: int, ids: Sequence[Any], kept: tuple[Any, ...]) -> Row:
+    """Return a row with its order among rows: by validity, use, then contents."""
+    return (valid, usable, *((item is not None, item) for item in (*ids, *kept))), kept
 
 
 def _longest_age(features: FeatureSet, source: str, entity: str) -> int | None:

@@ -2,7 +2,8 @@
 
 A pair is three words of the heap, handed out from chunks: they stay where they are, so that a pair can be named by its
 offset as a slot is. An index of 32-bit offsets finds them by the two slots of their entities (open addressing with
-linear probing, at most half full). It is separate from the heap, is not saved, and is rebuilt from the chunks.
+linear probing, at most half full). It is separate from the heap, is not saved, and is rebuilt from the chunks
+when it is needed; until then, a pair is looked for among all of them (`search`).
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def look_up(heap: Ints, index: Index, pairs: Ints, slots: Ints) -> None:
 def make(heap: Ints, index: Index, pairs: Ints, slots: Ints) -> bool:
     """Write the pairs of an event to its slots after making those that are new; False where the heap is too short.
 
-    The index has to have room for all of them (see `has_room`).
+    The index has to have room for all of them (see `PairIndex.require`).
     """
     for i in range(pairs.shape[0]):
         first, second = slots[pairs[i, P_FIRST]], slots[pairs[i, P_SECOND]]
@@ -114,6 +115,41 @@ def make(heap: Ints, index: Index, pairs: Ints, slots: Ints) -> bool:
                     return False
                 index[place] = made
             slots[pairs[i, P_PAIR]] = np.int64(index[place])
+    return True
+
+
+@jit
+def search(heap: Ints, pairs: Ints, slots: Ints) -> None:
+    """Do what `look_up` does without an index, by one way through all pairs."""
+    n, left = pairs.shape[0], 0
+    keys = np.zeros(n, np.int64)
+    for i in range(n):
+        first, second = slots[pairs[i, P_FIRST]], slots[pairs[i, P_SECOND]]
+        slots[pairs[i, P_PAIR]] = NULL if first == NULL or second == NULL else EMPTY
+        if first not in (NULL, EMPTY) and second not in (NULL, EMPTY):
+            keys[i] = first << 32 | second
+            left += 1
+    chunk, end = heap[PAIR_CHUNK], heap[PAIR_NEXT]
+    while chunk != 0 and left > 0:
+        for at in range(chunk + 1, end, PAIR_WORDS):
+            for i in range(n):
+                if heap[at + PAIR_KEY] == keys[i]:
+                    slots[pairs[i, P_PAIR]] = at
+                    left -= 1
+        chunk = heap[chunk]
+        end = chunk + CHUNK_WORDS
+
+
+@jit
+def make_searched(heap: Ints, pairs: Ints, slots: Ints) -> bool:
+    """Do what `make` does without an index, by one way through all pairs."""
+    search(heap, pairs, slots)
+    for i in range(pairs.shape[0]):
+        if slots[pairs[i, P_PAIR]] == EMPTY:
+            made = _new_pair(heap, slots[pairs[i, P_FIRST]] << 32 | slots[pairs[i, P_SECOND]])
+            if made == 0:
+                return False
+            slots[pairs[i, P_PAIR]] = made
     return True
 
 
@@ -137,12 +173,50 @@ def fill(heap: Ints, index: Index) -> None:
         end = chunk + CHUNK_WORDS
 
 
-def has_room(heap: Ints, index: Index, more: int) -> bool:
-    """Return whether an index stays at most half full after adding ``more`` pairs."""
-    return 2 * (int(heap[N_PAIRS]) + more) <= len(index)
+class PairIndex:
+    """Where the pairs of a heap are found.
+
+    Parameters
+    ----------
+    searches
+        How many events are looked up among all pairs before an index is made.
+    """
+
+    def __init__(self, *, searches: int = 0) -> None:
+        self._index: Index | None = None
+        self._searches = searches
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes."""
+        return 0 if self._index is None else int(self._index.nbytes)
+
+    def look_up(self, heap: Ints, pairs: Ints, slots: Ints) -> None:
+        """Call `look_up`, or `search` for the first few."""
+        if self._searching():
+            search(heap, pairs, slots)
+        else:
+            look_up(heap, self.require(heap, 0), pairs, slots)
+
+    def make(self, heap: Ints, pairs: Ints, slots: Ints) -> bool:
+        """Call `make`, or `make_searched` for the first few."""
+        if self._searching():
+            return make_searched(heap, pairs, slots)
+        return make(heap, self.require(heap, len(pairs)), pairs, slots)
+
+    def require(self, heap: Ints, more: int) -> Index:
+        """Return an index of all pairs that is at most half full after ``more`` of them were added."""
+        self._searches = 0
+        if self._index is None or 2 * (int(heap[N_PAIRS]) + more) > len(self._index):
+            self._index = _indexed(heap, more)
+        return self._index
+
+    def _searching(self) -> bool:
+        self._searches -= self._searches > 0
+        return self._searches > 0
 
 
-def indexed(heap: Ints, more: int) -> Index:
+def _indexed(heap: Ints, more: int) -> Index:
     """Return an index of all pairs, with room for more of them."""
     size = FIRST_INDEX
     while size < 2 * (int(heap[N_PAIRS]) + more):

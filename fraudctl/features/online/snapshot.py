@@ -11,8 +11,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -21,17 +19,16 @@ import numpy.typing as npt
 from fraudctl.documents.types import JsonObject
 from fraudctl.errors import BundleError
 from fraudctl.features.online import arena, layout, pairs
-from fraudctl.features.online.others import LatestRows
 from fraudctl.features.online.reading import Seen
+from fraudctl.features.online.saved_keys import FEW, LatestRows, SlotMap
 from fraudctl.features.online.state import OnlineFeatures
+from fraudctl.features.online.values import from_json, to_json
 from fraudctl.features.online.verdicts import Verdicts
 
 Part = bytes | npt.NDArray[np.int64]
-MAGIC = b"fraudctl online state 3\n"
+MAGIC = b"fraudctl online state 4\n"
 _NAMED = b"fraudctl online state "
-DOCUMENT, HEAP, RECORDS = "document", "heap", "records"
-_KINDS = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "time": time.fromisoformat}
-_NESTED = frozenset({list, dict})
+DOCUMENT, HEAP, RECORDS, SLOTS, ROWS = "document", "heap", "records", "slots", "rows"
 _AGAIN = "build the state again from history"
 
 
@@ -43,7 +40,24 @@ def parts_of(state: OnlineFeatures) -> dict[str, Part]:
         **described,
     }  # fmt: skip
     document = json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return {DOCUMENT: document, HEAP: state.heap[: int(state.heap[arena.TOP])], RECORDS: state.ledger.rows()}
+    keyed = {name: found.save() for name, found in _keyed(state).items()}
+    return {
+        DOCUMENT: document,
+        **keyed,
+        RECORDS: state.ledger.rows(),
+        HEAP: state.heap[: int(state.heap[arena.TOP])],
+    }
+
+
+def _keyed(state: OnlineFeatures) -> dict[str, SlotMap | LatestRows]:
+    """Return what is found by the values of entities, by the name of its part."""
+    slots = {f"{SLOTS}:{number}": found for number, found in enumerate(state.slots)}
+    rows = {
+        f"{ROWS}:{name}:{entity}": found
+        for name, other in state.others.items()
+        for entity, found in other.latest.items()
+    }
+    return {**slots, **rows}
 
 
 def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
@@ -54,24 +68,21 @@ def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
     BundleError
         The parts are those of another version or of other features.
     """
-    document, heap, records = parts.get(DOCUMENT), parts.get(HEAP), parts.get(RECORDS)
-    if not isinstance(document, bytes) or not isinstance(heap, np.ndarray) or not isinstance(records, np.ndarray):
-        msg = "saved state: was written by another version of fraudctl"
-        raise BundleError(msg, hint=f"use the version that wrote it, or {_AGAIN}")
+    document = parts.get(DOCUMENT)
+    if not isinstance(document, bytes):
+        raise _of_another_version()
     saved = _parsed(document)
     _require(state, saved)
-    state.heap = heap
-    state.pair_index = pairs.indexed(heap, 0)
+    state.heap, records = _words(parts, HEAP), _words(parts, RECORDS)
+    state.pair_index = pairs.PairIndex(searches=FEW)
     state.ledger.take(records.reshape(-1, state.ledger.width), saved["first"])
+    for name, found in _keyed(state).items():
+        found.restore(_words(parts, name))
     state.ledger.waiting = {number: (when, slots) for number, when, slots in saved["waiting"]}
     state.ledger.expected = {number: (sequence, due) for number, sequence, due in saved["expected"]}
-    for number, (values, slots) in enumerate(saved["slots"]):
-        state.slots[number] = dict(zip(values, slots, strict=True))
-        if not state.plan.spaces[number].kept:
-            state.names[number] = dict(zip(slots, values, strict=True))
     state.now, state.n_events, state.counters = saved["now"], saved["n_events"], saved["counters"]
     state.sequence, state.turns, state.forgotten = saved["sequence"], saved["turns"], saved["forgotten"]
-    state.due = [(due, sequence, kind, _back(content)) for due, sequence, kind, content in saved["due"]]
+    state.due = [(due, sequence, kind, from_json(content)) for due, sequence, kind, content in saved["due"]]
     state.early = {key: (label, when) for key, label, when in saved["early"]}
     state.pending = [_seen(state, *item) for item in saved["pending"]]
     state.texts.restore(saved.get("texts", ()))
@@ -81,10 +92,18 @@ def restore(state: OnlineFeatures, parts: Mapping[str, Part]) -> None:
         verdicts.applied = {number: (since, label) for number, since, label in said["applied"]}
         verdicts.declined, verdicts.silent = set(said["declined"]), said["silent"]
         verdicts.early = {key: [tuple(item) for item in found] for key, found in said["early"]}
-    for name, latest in saved["latest"].items():
-        for entity, rows in latest.items():
-            found = ((key, [order, kept]) for key, order, kept in rows)
-            state.others[name].latest[entity] = LatestRows(found, read=_back)
+
+
+def _words(parts: Mapping[str, Part], name: str) -> npt.NDArray[np.int64]:
+    found = parts.get(name)
+    if not isinstance(found, np.ndarray):
+        raise _of_another_version()
+    return found
+
+
+def _of_another_version() -> BundleError:
+    msg = "saved state: was written by another version of fraudctl"
+    return BundleError(msg, hint=f"use the version that wrote it, or {_AGAIN}")
 
 
 def _require(state: OnlineFeatures, saved: Mapping[str, Any]) -> None:
@@ -158,17 +177,9 @@ def _document(state: OnlineFeatures) -> JsonObject:
         "first": ledger.first,
         "waiting": [[number, *record] for number, record in ledger.waiting.items()],
         "expected": [[number, *message] for number, message in ledger.expected.items()],
-        "slots": [[list(slots), list(slots.values())] for slots in state.slots],
-        "due": [[due, sequence, kind, _plain(content)] for due, sequence, kind, content in state.due],
+        "due": [[due, sequence, kind, to_json(content)] for due, sequence, kind, content in state.due],
         "early": [[key, *value] for key, value in state.early.items()],
         "pending": pending,
-        "latest": {
-            name: {
-                entity: [[key, _plain(order), _plain(kept)] for key, (order, kept) in rows.items()]
-                for entity, rows in other.latest.items()
-            }
-            for name, other in state.others.items()
-        },
     }  # fmt: skip
 
 
@@ -208,28 +219,3 @@ def _seen(
         row[state.reader.places[entity]] = value
     numbers = np.array([np.nan if value is None else value for value in own], np.float64)
     return Seen(when, row, numbers, np.array(codes, np.int64)), number, key
-
-
-def _plain(value: Any) -> Any:
-    """Write a value as what JSON can hold."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, (datetime, date, time)):
-        return {type(value).__name__: value.isoformat()}
-    if isinstance(value, timedelta):
-        return {"timedelta": value // timedelta(microseconds=1)}
-    return {"decimal": str(value)} if isinstance(value, Decimal) else value
-
-
-def _back(value: Any) -> Any:
-    """Read a value that `_plain` wrote."""
-    if isinstance(value, list):
-        if _NESTED.isdisjoint(map(type, value)):
-            return tuple(value)
-        return tuple([_back(item) if type(item) in _NESTED else item for item in value])
-    if not isinstance(value, dict):
-        return value
-    kind, text = next(iter(value.items()))
-    if kind == "timedelta":
-        return timedelta(microseconds=text)
-    return Decimal(text) if kind == "decimal" else _KINDS[kind](text)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,7 @@ from fraudctl.features.online.ledger import LARGEST_SLOT, Ledger
 from fraudctl.features.online.others import Other
 from fraudctl.features.online.plan import Plan
 from fraudctl.features.online.reading import Reader, Seen
+from fraudctl.features.online.saved_keys import SlotMap
 from fraudctl.features.online.texts import Texts
 from fraudctl.features.online.tracks import LABELS
 from fraudctl.features.online.values import micros
@@ -39,8 +39,6 @@ _LEAST_WAIT = 30 * _DAY
 _FORGET_EVERY = 16
 """Messages that were taken in, and instants that came, between two times at which something is forgotten."""
 _GROWTH = 1 << 16
-_OBJECT = 64
-"""Bytes of a name or id, as an object."""
 _MOST_EARLY = 1 << 17
 """Outcomes that are kept before their events come."""
 _FREE_BLOCKS = 2 << 20
@@ -114,10 +112,9 @@ class OnlineFeatures:
         self.n_events = 0
         self.plan = Plan(features, wait_us=self.wait_us)
         self.heap = arena.new_heap(1 << 16, max([track.words for track in self.plan.tracks], default=0))
-        self.slots: list[dict[Any, int]] = [{} for _ in self.plan.spaces]
-        self.names: list[dict[int, Any]] = [{} for _ in self.plan.spaces]
         entities = [number for number, space in enumerate(self.plan.spaces) if not space.is_pair]
         self.ledger = Ledger(len(self.plan.spaces), entities, bytes.fromhex(features.digest)[:64])
+        self.slots = [SlotMap(self.ledger.hashed, kept=space.kept) for space in self.plan.spaces]
         rule = features.labels
         self.verdicts = None if rule is None else Verdicts(rule, label_delay_us, self.ledger)
         self.now = -(1 << 62)
@@ -129,7 +126,9 @@ class OnlineFeatures:
         self.forgotten = self.now
         self.reader = Reader(features, self.plan, timezone)
         self.texts = Texts(self.plan.texts, self.reader.places)
-        self.others = {name: Other(name, features, self.plan, timezone) for name in features.sources}
+        self.others = {
+            name: Other(name, features, self.plan, timezone, self.ledger.hashed) for name in features.sources
+        }
         self._lookups = self.reader.lookups()
         self.tracks = {name: self.plan.tracks_of(name) for name in self.plan.inputs}
         self._removed = np.zeros((intake.MOST_REMOVED, 2), np.int64)
@@ -143,7 +142,7 @@ class OnlineFeatures:
             if space.is_pair
         ]
         self.pairs = np.array(described, np.int64).reshape(-1, 3)
-        self.pair_index = pairs.indexed(self.heap, 0)
+        self.pair_index = pairs.PairIndex()
         self.spaces_at = [arena.LAYOUT_WORDS + i * arena.SPACE_WORDS for i in range(len(self.plan.spaces))]
 
     @property
@@ -159,7 +158,7 @@ class OnlineFeatures:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the state takes, names and ids among them (their objects by estimate)."""
-        names = sum(sys.getsizeof(slots) + _OBJECT * len(slots) for slots in (*self.slots, *self.names))
+        names = sum(slots.nbytes for slots in self.slots)
         n_rows = sum(len(found) for other in self.others.values() for found in other.latest.values())
         arrays = 8 * int(self.heap[arena.TOP]) + self.pair_index.nbytes
         return int(arrays + names + self.ledger.nbytes + self.texts.nbytes + _MESSAGE * (len(self.due) + n_rows))
@@ -454,7 +453,7 @@ class OnlineFeatures:
         for _ in range(1 + 2 * n_taken * len(self.slots) // intake.MOST_REMOVED):
             n = intake.forget(self.heap, self.plan.layout, now, self._removed)
             for number, slot in self._removed[:n].tolist():
-                del self.slots[number][self.names[number].pop(slot)]
+                self.slots[number].forget(slot)
             if n < intake.MOST_REMOVED:
                 break
         first = self.ledger.first
@@ -503,12 +502,12 @@ class OnlineFeatures:
     def _slots_of(self, row: list[Any]) -> Array:
         """Return the slot of an event in each key space: NULL without a value, EMPTY where it was never seen."""
         found = [
-            arena.NULL if place < 0 or row[place] is None else slots.get(row[place], arena.EMPTY)
+            arena.NULL if place < 0 or row[place] is None else slots.get(row[place]) or arena.EMPTY
             for place, slots in zip(self._entities, self.slots, strict=True)
         ]
         out = np.array(found, np.int64)
         if len(self.pairs):
-            pairs.look_up(self.heap, self.pair_index, self.pairs, out)
+            self.pair_index.look_up(self.heap, self.pairs, out)
         return out
 
     # ------------------------------------------------------------ taking in
@@ -554,15 +553,14 @@ class OnlineFeatures:
         ]
         out = np.array(found, np.int64)
         if len(self.pairs):
-            self.require_pairs(len(self.pairs))
-            while not pairs.make(self.heap, self.pair_index, self.pairs, out):
+            while not self.pair_index.make(self.heap, self.pairs, out):
                 self.lengthen()
         return out
 
-    def require_pairs(self, more: int) -> None:
-        """Make room for more pairs in their index."""
-        if not pairs.has_room(self.heap, self.pair_index, more):
-            self.pair_index = pairs.indexed(self.heap, more)
+    def index(self) -> None:
+        """Make the indexes of pairs and ids now, so that no event has to wait for them."""
+        self.ledger.index()
+        self.pair_index.require(self.heap, 0)
 
     def _slot(self, number: int, value: Any) -> int:
         slot = self.slots[number].get(value)
@@ -570,9 +568,7 @@ class OnlineFeatures:
             return slot
         while not (made := int(arena.new_slot(self.heap, self.plan.layout, self.spaces_at[number]))):
             self.lengthen()
-        self.slots[number][value] = made
-        if not self.plan.spaces[number].kept:
-            self.names[number][made] = value
+        self.slots[number].add(value, made)
         return made
 
     def lengthen(self, words: int = 0) -> None:

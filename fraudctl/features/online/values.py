@@ -7,7 +7,8 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -155,3 +156,32 @@ def as_text(dtype: pl.DataType) -> Callable[[Any], str | None]:
         return written
 
     return text
+
+
+_KINDS = {"datetime": datetime.fromisoformat, "date": date.fromisoformat, "time": time.fromisoformat}
+_NESTED = frozenset({list, dict})
+
+
+def to_json(value: Any) -> Any:
+    """Write a value as what JSON can hold."""
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, (datetime, date, time)):
+        return {type(value).__name__: value.isoformat()}
+    if isinstance(value, timedelta):
+        return {"timedelta": value // timedelta(microseconds=1)}
+    return {"decimal": str(value)} if isinstance(value, Decimal) else value
+
+
+def from_json(value: Any) -> Any:
+    """Read a value that `to_json` wrote."""
+    if isinstance(value, list):
+        if _NESTED.isdisjoint(map(type, value)):
+            return tuple(value)
+        return tuple([from_json(item) if type(item) in _NESTED else item for item in value])
+    if not isinstance(value, dict):
+        return value
+    kind, text = next(iter(value.items()))
+    if kind == "timedelta":
+        return timedelta(microseconds=text)
+    return Decimal(text) if kind == "decimal" else _KINDS[kind](text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fraudctl.disk.mapped import mapped
 from fraudctl.features.online import arena, ledger, pairs
 from fraudctl.features.online.ledger import Ledger
 
@@ -41,6 +43,34 @@ def test_events_are_known_until_they_are_forgotten(seed: int) -> None:
     again.take(rows, book.first)
     assert [again.get(key) for key in order] == [book.get(key) for key in order]
     assert np.array_equal(again.rows(), rows)
+
+
+@pytest.mark.parametrize("can_map", [True, False])
+def test_saved_records_go_on_where_they_lie(tmp_path: Path, can_map: bool) -> None:
+    book, rng = Ledger(3, [0, 1], b"key"), drawn(5)
+    for now in range(5_000):
+        book.keep_slots(book.add(f"e{now}", now), np.array([now, 2 * now, 0], np.int64))
+    book.forget(1_200, most=10_000)
+    (tmp_path / "rows").write_bytes(book.rows().tobytes())
+    rows = np.fromfile(tmp_path / "rows", np.int64)
+    if can_map:
+        with (tmp_path / "rows").open("rb") as file:
+            words = mapped(file.fileno(), 0, rows.nbytes)
+        assert words is not None
+        rows = words
+    again = Ledger(3, [0, 1], b"key")
+    again.take(rows.reshape(-1, again.width), book.first)
+    for now in range(5_000, 30_000):
+        for either in (book, again):
+            either.keep_slots(either.add(f"e{now}", now), np.array([now, 2 * now, 0], np.int64))
+            if now % 500 == 0:
+                either.forget(now - 4_000 if now < 15_000 else now - 12_000, most=900)
+        asked = f"e{rng.randrange(now + 2)}"
+        number = again.get(asked)
+        assert number == book.get(asked)
+        if number is not None:
+            assert again.slots(number).tolist() == book.slots(number).tolist()
+    assert np.array_equal(again.rows(), book.rows())
 
 
 def test_a_number_and_its_text_are_two_ids_and_the_key_counts() -> None:
@@ -82,26 +112,24 @@ def test_an_expected_outcome_outlives_its_record_and_counts_once() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_pairs_are_found_as_in_a_dictionary(seed: int) -> None:
     rng, heap = drawn(seed), arena.new_heap(1 << 18, 8)
-    index, spaces = pairs.indexed(heap, 0), np.array([[2, 0, 1]], np.int64)
+    index, spaces = pairs.PairIndex(searches=rng.choice([0, 3, 4000])), np.array([[2, 0, 1]], np.int64)
     known: dict[tuple[int, int], int] = {}
-    for _ in range(20_000):
+    for _ in range(12_000):
         both = rng.choice([arena.NULL, arena.EMPTY, 1 << 31, *range(5000, 5200)]), rng.randrange(7000, 7200)
         slots = np.array([*both, 0], np.int64)
-        pairs.look_up(heap, index, spaces, slots)
+        index.look_up(heap, spaces, slots)
         expected = arena.NULL if both[0] == arena.NULL else known.get(both, arena.EMPTY)
         assert slots[2] == expected
         if arena.NULL not in both and arena.EMPTY not in both:
-            if not pairs.has_room(heap, index, 1):
-                index = pairs.indexed(heap, 1)
-            while not pairs.make(heap, index, spaces, slots):
+            while not index.make(heap, spaces, slots):
                 heap.resize(len(heap) + 4096, refcheck=False)
             assert known.setdefault(both, int(slots[2])) == slots[2]
             heap[slots[2] + arena.COUNT] += 1
     assert heap[arena.N_PAIRS] == len(known)
-    again = pairs.indexed(heap, 0)
+    again = pairs.PairIndex()
     for both, at in known.items():
         slots = np.array([*both, 0], np.int64)
-        pairs.look_up(heap, again, spaces, slots)
+        again.look_up(heap, spaces, slots)
         assert slots[2] == at
 
 
