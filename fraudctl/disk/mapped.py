@@ -42,7 +42,7 @@ class _Memory:
         self._system.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
         never_kept = getattr(mmap, "MAP_NORESERVE", 0)
         self._begin = self._map(None, _ROOM, _NOTHING, _ANONYMOUS | never_kept, -1, 0)
-        self._end = weakref.finalize(self, self._system.munmap, self._begin, _ROOM)
+        weakref.finalize(self, self._system.munmap, self._begin, _ROOM).atexit = False  # others may still read then
         self._map(self._begin, n_bytes, _READ_WRITE, mmap.MAP_PRIVATE | _FIXED, handle, at)
         self._n_bytes = n_bytes
 
