@@ -123,7 +123,7 @@ def test_a_damaged_or_foreign_state_is_refused(features_of):
         with pytest.raises(BundleError):
             from_bytes(broken, features, timezone=ZONE, label_delay_us=DELAY)
     with pytest.raises(BundleError, match="another version"):  # that version could lose outcomes
-        from_bytes(data.replace(b"state 3", b"state 2", 1), features, timezone=ZONE, label_delay_us=DELAY)
+        from_bytes(data.replace(b"state 4", b"state 3", 1), features, timezone=ZONE, label_delay_us=DELAY)
     with pytest.raises(BundleError, match="other features"):
         from_bytes(data, other, timezone=ZONE, label_delay_us=DELAY)
 
