@@ -20,6 +20,7 @@ import polars as pl
 
 from fraudctl.calibrate import Calibrator
 from fraudctl.errors import BundleError, DataError, ProjectError
+from fraudctl.progress import Watch, unwatched
 from fraudctl.train.growing import Callback
 from fraudctl.weights import in_events
 
@@ -409,7 +410,7 @@ def challenger_rows(columns: ModelColumns, table: pl.DataFrame, facts: Challenge
 
 
 def predict(
-    scorer: Scorer, table: pl.DataFrame, *, whole: pl.DataFrame | None = None
+    scorer: Scorer, table: pl.DataFrame, *, whole: pl.DataFrame | None = None, watch: Watch = unwatched
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score a feature table.
 
@@ -418,6 +419,8 @@ def predict(
     whole
         The feature table that the rows are a part of: what a challenger that looks back on earlier events finds them
         in. Others need none.
+    watch
+        Called with the name of each step before it begins.
 
     Returns
     -------
@@ -437,8 +440,11 @@ def predict(
     if scorer.challenger is not None:
         y_score = _challenged(scorer.challenger, scorer.columns, table, whole)
         return y_score, scorer.calibrator.predict(y_score)
+    watch("columns of the model")
     matrix = scorer.columns.matrix(table)
+    watch("trees")
     y_score = raw_score(scorer.model, _pool_of(scorer.columns, matrix))
+    watch("probabilities")
     if scorer.partner is not None:
         y_score = scorer.partner.score(y_score, matrix)
     return y_score, scorer.calibrator.predict(y_score)

@@ -292,18 +292,16 @@ class Decisions:
         return frame.filter(trained & frame["label"].is_not_null())
 
     def _decide(self, subject: Subject, scores: Path | None, since: Limit, until: Limit) -> DecidedPeriod:
-        period, steps = self._period(subject, since, until), Steps(self.progress, 4)
+        period, steps = self._period(subject, since, until), Steps(self.progress, 7)
         steps.begin("events of the period")
         self.table.spine  # noqa: B018  # read now, so that what is read next is told
         steps.begin("features of the period")
         events, excluded = self._events(subject, period, lead=True)
-        steps.begin("probabilities")
         if scores is None and subject.bundle is not None:
-            events, y_prob = self._bundle_scores(subject.bundle, events)
+            events, y_prob = self._bundle_scores(subject.bundle, events, watch=steps.begin)
         else:
             y_prob = self._file_scores(scores or Path(), events)
-        steps.begin("decisions")
-        return self._settled(subject, period, excluded, events, y_prob)
+        return self._settled(subject, period, excluded, events, y_prob, watch=steps.begin)
 
     def _settled(
         self,
@@ -312,6 +310,8 @@ class Decisions:
         excluded: Excluded,
         events: pl.DataFrame,
         y_prob: NDArray[np.float64],
+        *,
+        watch: Watch = unwatched,
     ) -> DecidedPeriod:
         """Decide every event in time order, those before the period too; give those that can be judged."""
         import numpy as np
@@ -326,7 +326,9 @@ class Decisions:
         young = immature(inside, label_delay=self.project.data.label_delay, known_until=self.table.known)
         judged = (~young & inside["label"].is_not_null()).to_numpy()
         replay = Replay((Stretch(events, y_prob, subject.policy, lead),), judged)
+        watch("decisions")
         decided = replay.decided(self.project)
+        watch("events that can be judged")
         n_unlabelled = int((~judged & ~young.to_numpy()).sum())
         excluded = replace(excluded, unlabelled=n_unlabelled, immature=int(young.sum()))
         if not judged.any():
@@ -426,14 +428,16 @@ class Decisions:
         raw = tables.collect(tables.scan(files, form=tables.form_of(self.project)).select(column), files=files)[column]
         return int(typed.to_id(raw).is_in(ids.implode()).sum()) - len(ids)
 
-    def _bundle_scores(self, bundle: Bundle, events: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float64]]:
+    def _bundle_scores(
+        self, bundle: Bundle, events: pl.DataFrame, *, watch: Watch = unwatched
+    ) -> tuple[pl.DataFrame, NDArray[np.float64]]:
         """Score the events with the features that the bundle was trained on; give both."""
         from fraudctl.train import predict
 
         own = self.bundle is None or bundle.version == self.bundle.version
         table = self.table if own else table_as_of(bundle, self.present, progress=self.progress)
         events = self._features_of(bundle, table, events)
-        return events, predict(bundle, events, whole=self._around(bundle, table, events))[1]
+        return events, predict(bundle, events, whole=self._around(bundle, table, events), watch=watch)[1]
 
     def _around(self, scorer: Scorer, table: FeatureTable, events: pl.DataFrame) -> pl.DataFrame | None:
         """Return the rows of a table in which a challenger that looks back finds earlier events; else None."""
