@@ -47,7 +47,7 @@ class SampleData:
     truth: pl.DataFrame
 
 
-STEPS = 15
+STEPS = 16
 """How often `generate` says what comes next."""
 
 

@@ -99,12 +99,20 @@ def make_sample(*, n_events: int, days: int, seed: int, start: datetime, tell: C
     rows = all_rows(streams, world, n, plans, groups, tell=tell)
     tell("logins")
     logins = make_logins(world, streams("logins"), rows)
-    used, number = np.unique(np.concatenate([rows.device, logins.device]), return_inverse=True)
+    tell("numbers of devices")
+    used, number = renumbered(np.concatenate([rows.device, logins.device]))
     number = number - int(used[0] == UNKNOWN)
     rows, logins = rows.with_columns(device=number[: len(rows)]), logins.with_device(number[len(rows) :])
     tell("names")
     names = frames.make_names(seed, world, n_rows=len(rows), n_devices=int(number.max()) + 1)
     return NumberedSample(seed, start, n_events, world, groups, rows, logins, used[used != UNKNOWN], names)
+
+
+def renumbered(numbers: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct ones of many numbers, in order, and the place of each; only the former are sorted."""
+    every = pl.Series(numbers)
+    used = every.unique().sort()
+    return used.to_numpy(), every.replace_strict(used, np.arange(len(used)), return_dtype=pl.Int64).to_numpy()
 
 
 def transactions_of(

@@ -21,6 +21,7 @@ from fraudctl.data.identities import event_columns, flat
 from fraudctl.data.labels import same_ids
 from fraudctl.data.own import outside
 from fraudctl.errors import DataError
+from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
 from fraudctl.scoring.schema import DataSchema, fits, kind_of, require_columns, time_column
 from fraudctl.text.plain import shown
@@ -155,6 +156,7 @@ def events_of(
     *,
     carried: Collection[str],
     entries: pl.DataFrame | None = None,
+    watch: Watch = unwatched,
 ) -> tables.Events:
     """Return history and new events as one normalised table.
 
@@ -162,6 +164,8 @@ def events_of(
     ----------
     entries
         What `fraudctl.data.entries.load_entries` returns, where labels are in tables of their own.
+    watch
+        Called with the name of each step before it begins.
 
     Raises
     ------
@@ -170,7 +174,7 @@ def events_of(
     """
     files = [name for part in (history, new) if part is not None for name in part.files]
     raw = raw_of(history, new, project)
-    return tables.normalise(raw, project=project, files=files, columns=carried, entries=entries)
+    return tables.normalise(raw, project=project, files=files, columns=carried, entries=entries, watch=watch)
 
 
 def raw_of(history: NewTable | None, new: NewTable, project: Project) -> pl.LazyFrame:

@@ -424,6 +424,8 @@ def _build_in_parts(plan: BuildPlan, place: Path, budget: int, progress: Progres
                 pace("written", done, sum(chunks.heights))
 
         def facts() -> JsonObject:
+            total = sum(chunks.heights)
+            progress.update(total, total, "hashing the file")
             notes = _notes(plan, lambda names: tables.read_parquet(place, columns=names), progress)
             return FeatureTableFacts(chunks.known_until, chunks.n_duplicates, notes).to_dict()
 
@@ -490,9 +492,9 @@ def _keep(frame: pl.DataFrame, facts: FeatureTableFacts, place: Path, progress: 
     from fraudctl.disk.kept import keep
 
     def pieces() -> Iterator[pl.DataFrame]:
-        for start in range(0, frame.height, 5 * ROW_GROUP):
+        for start in range(0, frame.height, ROW_GROUP):
             progress.update(start, frame.height, "rows")
-            yield frame[start : start + 5 * ROW_GROUP]
+            yield frame[start : start + ROW_GROUP]
 
     def write(path: Path) -> None:
         if frame.height <= _QUICKLY_WRITTEN:
@@ -500,8 +502,12 @@ def _keep(frame: pl.DataFrame, facts: FeatureTableFacts, place: Path, progress: 
         else:
             write_chunks(pieces, path, durable=False)
 
+    def told() -> JsonObject:
+        progress.update(frame.height, frame.height, "hashing the file")
+        return facts.to_dict()
+
     progress.stage("Writing the table")
-    keep(place, write=write, facts=facts.to_dict)
+    keep(place, write=write, facts=told)
 
 
 def write_features(table: FeatureTable | FeatureFile, path: Path) -> None:

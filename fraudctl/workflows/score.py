@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fraudctl.errors import BundleError, DataError, ProjectError, UsageError
-from fraudctl.progress import Progress, Silent
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.project import Project, load_project
 from fraudctl.text.plain import shown_all
 
@@ -217,7 +217,8 @@ def score_files(
     beside = Path(tempfile.gettempdir()) if address_of(output) is not None else output.parent
     with temporary_folder(beside, f".{output.name}") if memory is not None else nullcontext(None) as place:
         if memory is None or place is None:
-            found = events_of(before, new, decider.project, carried=decider.carried, entries=entries)
+            watch = Steps(progress, 4).begin
+            found = events_of(before, new, decider.project, carried=decider.carried, entries=entries, watch=watch)
             pieces, n_duplicates = work.at_once(found)
         else:
             raw = raw_of(before, new, decider.project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from fraudctl import check_data, load_project, write_sample
 from fraudctl.propose import Flags
 from fraudctl.sample import STEPS
+from fraudctl.workflows.features import build_features, build_features_file
 from fraudctl.workflows.init import init_project
 
 
@@ -68,3 +70,16 @@ def test_init_and_check_say_each_column(made: tuple[Path, Heard], monkeypatch: p
     assert len(heard.stages) == 1
     counted = [(done, total) for done, total, _ in heard.stages[0][1] if total is not None]
     assert [done for done, _ in counted] == list(range(counted[0][1])), "a step is not counted in the total"
+
+
+@pytest.mark.parametrize("memory", [None, 1_000_000_000])
+def test_features_say_that_the_written_file_is_hashed(made: tuple[Path, Heard], memory: int | None) -> None:
+    project, heard = load_project(made[0]), Heard()
+    shutil.rmtree(project.cache_dir, ignore_errors=True)
+    if memory is None:
+        build_features(project, progress=heard)
+    else:
+        build_features_file(project, memory=memory, progress=heard)
+    holds(heard, at_least=10)
+    done, total, note = heard.stages[-1][1][-1]
+    assert (done, note) == (total, "hashing the file")

@@ -7,12 +7,14 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from fraudctl.errors import UsageError
 from fraudctl.sample import STEPS, SampleData, generate
+from fraudctl.sample.making import renumbered
 from fraudctl.sample.rows import PATTERNS
 
 SHIPPED = Path(__file__).parents[2] / "sample_data"
@@ -209,3 +211,13 @@ def test_every_step_of_making_a_sample_is_told() -> None:
     told: list[str] = []
     generate(n_events=2_000, tell=told.append)
     assert len(told) == len(set(told)) == STEPS
+
+
+def test_numbers_are_renumbered_as_by_a_sort() -> None:
+    random = np.random.default_rng(1)
+    for n in (1, 5, 200):
+        numbers = random.integers(-1, 300, n)
+        expected, places = np.unique(numbers, return_inverse=True)
+        found, at = renumbered(numbers)
+        assert found.tolist() == expected.tolist()
+        assert at.tolist() == places.tolist()
