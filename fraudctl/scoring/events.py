@@ -40,6 +40,7 @@ _FIRST, _LAST = (
 LONGEST_ID: Final = 1024
 """Characters of an event id or an entity id: every one of them is kept in memory."""
 _ALL_FIELDS: Final = "give every column that the model uses; null is a value"
+_TYPES: Final = "send each field with the type of its column in training; ids that were read from a CSV file are text"
 _OWN_ID: Final = "; rows were numbered in training: event_id is a whole number larger than the rows of the history"
 _MOST_NAMED: Final = 5
 
@@ -389,7 +390,7 @@ def _read(fields: Fields, raw: Mapping[str, Any], what: str, *, hint: str = _ALL
         raise DataError(msg, hint=hint) from None
     except MisfitError as problem:
         msg = f"{what}: field {shown(column)} {problem}"
-        raise DataError(msg) from None
+        raise DataError(msg, hint=_TYPES) from None
     return out
 
 
