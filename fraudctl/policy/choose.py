@@ -332,7 +332,7 @@ def _worth(
     watch("simpler policies")
     chosen = ground.decide(policy)
     limited = bool(constraints or bare.capacity)
-    alternatives = _alternatives(bare, ground, limited=limited)
+    alternatives = _alternatives(bare, ground, watch, limited=limited)
     if policy.segments is not None and policy.segments.thresholds:
         alternatives["common thresholds"] = ground.decide(replace(policy, segments=None))
     simple = {}
@@ -481,7 +481,7 @@ def _as_good(item: Alternative, cost: float) -> bool:
     return low is not None and low <= 0 and value is not None and value <= TOLERANCE * abs(cost)
 
 
-def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, CodeArray]:
+def _alternatives(bare: Policy, ground: Ground, watch: Watch, *, limited: bool) -> dict[str, CodeArray]:
     """Return the actions of simpler policies, simplest first; under constraints only the constant ones.
 
     A constant action with a capacity goes to the first events of each period; the others are allowed.
@@ -495,8 +495,10 @@ def _alternatives(bare: Policy, ground: Ground, *, limited: bool) -> dict[str, C
     if limited:
         return found
     for action in matrix.actions[1:] if bare.kind == "expected_cost" or len(matrix.actions) > 2 else ():
+        watch(f"one threshold: {action}")
         found[f"one threshold: {action}"] = ground.decide(_one_threshold(free, ground, action))
     if bare.kind == "expected_cost":
+        watch("thresholds alone")
         found["thresholds"] = ground.decide(
             _with_thresholds(replace(free, kind="thresholds"), ground, (), seed=None)[0]
         )

@@ -215,10 +215,12 @@ def choose_threshold(
         progress.warn(_LABELLED_ONLY.format(version=bundle.version))
     y_prob, watch = predictions["y_prob"].to_numpy(), Steps(progress, _POLICY_STEPS).begin
     choice = choose_policy(project, predictions, y_prob, known_share=share, watch=watch)
+    watch("days before as_of")
     summary = TrainingSummary.from_dict(bundle.facts["training"])
     facts = {**bundle.facts, "policy_report": as_json(choice.report), "parent": bundle.version}
     contents = bundle.contents(policy=as_object(choice.policy), project_file=project.text, facts=facts)
     contents = replace(contents, reference=reference_with(bundle, choice.policy, project))
+    watch("files")
     path = write_noted(project, contents, event="threshold", parent=bundle.version, by=by)
     return TrainResult(path, path.name, summary, choice)
 

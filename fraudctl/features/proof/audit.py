@@ -42,6 +42,8 @@ _LEAK_AUC = 0.98
 _PENDING_AUC = 0.95
 _LEAST_PENDING = 20
 _MOST_EXAMPLES = 5
+_TOLD_EACH = 10
+"""Features of an event after which progress is told: the first of an entity reads its whole column."""
 STEPS_EACH = 20_000
 """Values of earlier events that every feature may read at every event, whatever the budget."""
 
@@ -306,7 +308,9 @@ class _Recomputing:
         places: dict[str, list[int]] = {name: [] for name in self._declared}
         ids = self._history.frame["event_id"]
         for done, row in enumerate(self._rows, start=1):
-            for name, value in self._event(done - 1, row):
+            for place, (name, value) in enumerate(self._event(done - 1, row)):
+                if progress is not None and place % _TOLD_EACH == 0:
+                    progress(f"recomputed, {name}", done - 1, len(self._rows))
                 line = json.dumps([str(ids[row]), name, value], default=str, ensure_ascii=False)
                 self.digest.update(f"{line}\n".encode())
                 expected[name].append(value)
