@@ -326,7 +326,7 @@ _QUICKLY_WRITTEN = 1_000_000
 """Rows that are written at once; more are written in pieces, each a step of progress."""
 LEAST_MEMORY = 500_000_000
 """Bytes below which `build_features_file` cannot keep its word."""
-BASE_MEMORY = 435_000_000
+BASE_MEMORY = 410_000_000
 """What the libraries, code and small arrays take, whatever the data."""
 
 

@@ -94,7 +94,7 @@ def row_bytes(n_features: int) -> int:
 
 def limits(budget: int, features: FeatureSet) -> SpillLimits:
     """Share out a budget in bytes."""
-    return SpillLimits(budget, max(budget // 12 // (8 * (len(features.steps) + 10)), 1000))
+    return SpillLimits(budget, max(budget // 8 // (8 * (len(features.steps) + 10)), 1000))
 
 
 @dataclass
