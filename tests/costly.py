@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 EVERY_RUN = 25
 """Examples of such a property in every run of the tests."""
 
@@ -11,3 +13,9 @@ EVERY_RUN = 25
 def costly(examples: int) -> int:
     """Return at most `EVERY_RUN` examples; all of them with ``FRAUDCTL_EXAMPLES=all``."""
     return examples if os.environ.get("FRAUDCTL_EXAMPLES") == "all" else min(examples, EVERY_RUN)
+
+
+dear = pytest.mark.skipif(
+    os.environ.get("FRAUDCTL_EXAMPLES") != "all", reason="two minutes: with FRAUDCTL_EXAMPLES=all"
+)
+"""Marks what only a run of all examples does."""

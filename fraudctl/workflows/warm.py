@@ -1,8 +1,9 @@
 """``warm``: every compiled loop is compiled once, for an image or a machine on which nothing may wait for it.
 
 Loops are compiled by being used: a project that asks for every aggregate of every family, in the batch engine, with a
-history cut in time, and in the online state; and a small sample that is trained, evaluated and scored by the command
-line itself. What numba keeps of it is where it always is, or in ``NUMBA_CACHE_DIR``.
+history cut in time, with labels that change, and in the online state; trees as a partner has them; columns of every
+type that are counted; and a small sample that is trained, evaluated and scored, on states too, by the command line
+itself. What numba keeps of it is where it always is, or in ``NUMBA_CACHE_DIR``.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ EDITS = (
     ("trials = 30", "trials = 0\niterations = 60"),
     ("folds = 3", "folds = 2"),
     ("min_frauds = 300", "min_frauds = 20"),
+    ("[policy]\n", '[policy]\ncapacity = { review = "20 per day" }\n'),
 )
 """What makes training on the small sample quick."""
 COMMANDS = (
@@ -133,6 +135,8 @@ COMMANDS = (
     ("evaluate", "--no-gate"),
     ("score", "transactions.parquet", "-o", "decisions.parquet"),
     ("score", "transactions.parquet", "-o", "kept.parquet", "--state", "state", "--new"),
+    ("state", "build", "built", "--history", "history.parquet"),
+    ("score", "new.parquet", "-o", "later.parquet", "--state", "built"),
 )
 """Commands on the sample, after which their loops are compiled."""
 
@@ -156,6 +160,8 @@ class WarmResult:
     cpu: str
     host: bool
     """Whether it is that of this machine, and the loops may not be there for another one."""
+    missing: tuple[str, ...] = ()
+    """Loops of which no version is kept, as ``module.function``: they are compiled when they are first used."""
 
 
 def warm_loops(*, progress: Progress | None = None) -> WarmResult:
@@ -171,21 +177,36 @@ def warm_loops(*, progress: Progress | None = None) -> WarmResult:
 
     progress = progress or Silent()
     progress.stage("Compiling loops")
-    steps = Steps(progress, 2 + len(COMMANDS))
+    steps = Steps(progress, 3 + len(COMMANDS))
     with temporary_folder(_temporary_place(), "fraudctl-warm") as folder:
         steps.begin("features of every family")
-        _every_family()
+        every_family()
+        steps.begin("trees and counts")
+        partner_trees()
+        counted_columns()
         steps.begin("a sample")
         _run(folder, "sample", ".", "--events", "20000")
         _edit(folder / "fraudctl.toml")
+        _divide(folder)
         for command in COMMANDS:
             steps.begin(command[0])
             _run(folder, *command)
+    import_loops()
     found = jit.kept()
     if not found.loops:
         msg = "nothing that is compiled can be kept: no folder for it can be written"
         raise UsageError(msg, hint="set NUMBA_CACHE_DIR to a folder that can be written")
-    return WarmResult(found.loops, found.folder, found.cpu, found.host)
+    return WarmResult(found.loops, found.folder, found.cpu, found.host, tuple(jit.unkept()))
+
+
+def import_loops() -> None:
+    """Import every module that has loops."""
+    import importlib
+
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        if "\n@jit" in path.read_text(encoding="utf-8"):
+            importlib.import_module(".".join((root.name, *path.relative_to(root).with_suffix("").parts)))
 
 
 def _temporary_place() -> Path:
@@ -203,6 +224,15 @@ def _edit(path: Path) -> None:
     outputs.write_text(text, path)
 
 
+def _divide(folder: Path) -> None:
+    """Write the sample's events as a history and what comes after it."""
+    from fraudctl.data import outputs
+
+    events = pl.read_parquet(folder / "transactions.parquet").unique("transaction_id").sort("created_at")
+    outputs.write_parquet(events[:-100], folder / "history.parquet")
+    outputs.write_parquet(events[-100:], folder / "new.parquet")
+
+
 def _run(folder: Path, *command: str) -> None:
     """Run a command line in a process of its own, as a user would."""
     whole = [sys.executable, "-m", "fraudctl", *command, "--quiet"]
@@ -212,8 +242,42 @@ def _run(folder: Path, *command: str) -> None:
         raise UsageError(msg, hint=f"it said: {done.stderr.strip()[-300:]}")
 
 
-def _every_family() -> None:
+def partner_trees() -> None:
+    """Score and explain by trees such as a partner's, one row and many."""
+    from fraudctl.train.leafwise import LeafwiseTrees, Tree
+
+    n = 15
+    nodes = range(n - 1)
+    tree = Tree(
+        tuple(node % 2 for node in nodes), tuple(float(node) for node in nodes), tuple(node % 3 > 0 for node in nodes),
+        tuple(~node for node in nodes), (*range(1, n - 1), ~(n - 1)), tuple(float(leaf) for leaf in range(n)),
+        tuple(float(leaf + 1) for leaf in range(n)),
+    )  # fmt: skip
+    trees, rows = LeafwiseTrees((tree, tree), 2), np.ones((2, n), dtype=np.float32).T
+    trees.score_rows(rows)
+    trees.explain_rows(rows)
+    trees.interactions(rows, [(0, 1)])
+    _, turns = trees.score(np.ascontiguousarray(rows[0]))
+    trees.score_into(turns, np.ones(2), np.arange(2))
+    trees.explain(turns)
+
+
+def counted_columns() -> None:
+    """Count and number columns of every type, in one table and where it is too small; and draws of events."""
+    from fraudctl.metrics import kernels, tallies
+
+    numbers = pl.Series([float(i * 7_919 % 400) for i in range(600)])
+    for kind in (pl.String, pl.Float64, pl.Float32, pl.Datetime("us")):
+        values = numbers.cast(kind)
+        for bits in (tallies.BITS, 1):
+            tallies.count(values, least_rows=1, bits=bits)
+        tallies.number_values(values, n_unique=400)
+    kernels.cells_drawn(np.zeros(3, np.int64), np.zeros(3, np.int32), 2)
+
+
+def every_family() -> None:
     """Compute all features of all families: at once, for a part that asks, and one event at a time."""
+    from fraudctl.data.labels import LabelRule
     from fraudctl.data.tables import normalise
     from fraudctl.features.batch.build import build
     from fraudctl.features.batch.engine import Dropped
@@ -230,8 +294,19 @@ def _every_family() -> None:
     new, names = events.frame[half:], [n for n in whole.columns if n not in events.frame.columns]
     past = Past(pl.concat([events.frame, whole.select(names)], how="horizontal")[:half], Dropped())
     extend(engine_after(past, new, features, timezone="UTC", sources=sources), new)
+    build(replace(events, frame=_changing(events.frame)), features, timezone="UTC", sources=sources)
     _between_workers(whole)
     _one_by_one(features, events.frame, sources["logins"])
+    _one_by_one(replace(features, labels=LabelRule(by_silence=True, declined=False)), events.frame, sources["logins"])
+
+
+def _changing(events: pl.DataFrame) -> pl.DataFrame:
+    """Return events whose labels were taken back."""
+    from fraudctl.data.labels import CHANGE_TYPE, CHANGES
+
+    first, last = pl.struct(time="event_time", label=pl.lit(1)), pl.struct(time="label_time", label=pl.lit(0))
+    changed = pl.concat_list(first, last).cast(CHANGE_TYPE)
+    return events.with_columns(pl.when(pl.col("label") == 0).then(changed).alias(CHANGES))
 
 
 def _between_workers(events: pl.DataFrame) -> None:
@@ -253,10 +328,13 @@ def _one_by_one(features: FeatureSet, frame: pl.DataFrame, logins: pl.DataFrame)
     moment = pl.col("event_time").dt.epoch("us")
     for row in logins.with_columns(moment).drop("usable_time").iter_rows(named=True):
         online.source("logins", row)
+    before: int | None = None
     for row in frame.with_columns(moment).drop("label", "label_time").iter_rows(named=True):
         online.observe(row)
         online.label(row["event_id"], 1, row["event_time"])
-        online.label(row["event_id"], 0, row["event_time"] + 1)
+        if before is not None:
+            online.label(before, 0, row["event_time"])
+        before = row["event_id"]
     online.observe(row | {"event_id": -1, "event_time": row["event_time"] - 1})
 
 

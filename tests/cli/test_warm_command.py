@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from costly import dear
+from source_code import called_from_python
 
-from fraudctl.cluster import whole
 from fraudctl.errors import UsageError
-from fraudctl.features.batch import unions
+from fraudctl.features.batch import jit
 from fraudctl.features.batch.hooks import BATCH
 from fraudctl.features.meaning.families import FAMILIES
 from fraudctl.project import parse_project
@@ -69,11 +70,53 @@ def test_loops_in_a_folder_that_cannot_be_written_are_used_and_others_compiled(t
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "loops").rglob("*")} == before
 
 
-def test_every_family_is_computed_at_once_for_a_part_and_one_by_one() -> None:
-    warm._every_family()
-    assert all(loop.signatures for loop in (unions.roots, whole.multiples))  # which only workers of a cluster need
+BY_COMMANDS = {
+    "fraudctl.features.online.arena.new_slots",
+    "fraudctl.features.online.intake.take_events",
+    "fraudctl.features.online.intake.take_labels",
+    "fraudctl.features.online.intake.take_rows",
+    "fraudctl.features.online.ledger._search",
+    "fraudctl.features.online.pairs.make_all",
+    "fraudctl.features.online.pairs.make_searched",
+    "fraudctl.features.online.pairs.search",
+    "fraudctl.metrics.kernels.found_per_day",
+    "fraudctl.metrics.kernels.groups_drawn",
+    "fraudctl.policy.kernels.place_values",
+    "fraudctl.policy.kernels.serve",
+    "fraudctl.scoring.kernels.bin_column",
+    "fraudctl.scoring.kernels.explain_row",
+    "fraudctl.scoring.kernels.explain_rows",
+    "fraudctl.scoring.kernels.known_values",
+    "fraudctl.scoring.kernels.score_block",
+    "fraudctl.scoring.kernels.score_numbers",
+    "fraudctl.scoring.kernels.shapley_values",
+    "fraudctl.scoring.kernels.stride_of",
+}
+"""Loops that are used by the commands on the sample: a state built from a history and opened, training, scores."""
+
+
+def test_loops_that_are_called_from_python_are_all_used() -> None:
+    warm.every_family()
+    warm.partner_trees()
+    warm.counted_columns()
+    warm.import_loops()
+    called = called_from_python()
+    loops = {f"{loop.py_func.__module__}.{loop.py_func.__name__}": loop for loop in jit.loops()}
+    unused = {name for name, loop in loops.items() if not loop.signatures and name in called}
+    assert unused == BY_COMMANDS
 
 
 def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`fraudctl train` on a sample ended with 2"):
         warm._run(tmp_path, "train")
+
+
+@dear
+def test_a_new_machine_has_every_loop(tmp_path: Path) -> None:
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "fraudctl", "warm", "--json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["missing"] == []
+    assert found["loops"] > len(BY_COMMANDS)

@@ -20,6 +20,8 @@ def warm(session: Session) -> None:
     session.emit(found)
     where = "beside their modules" if found.cache is None else f"in {found.cache}"
     session.show(f"{found.loops:,} compiled loops {where}, for the processor {found.cpu}")
+    if found.missing:
+        session.show(f"compiled when they are first used: {', '.join(found.missing)}")
     if found.host:
         session.show(
             "another machine may need other loops: set NUMBA_CPU_NAME, and NUMBA_CPU_FEATURES to nothing, to one that "

@@ -94,6 +94,22 @@ def kept() -> Kept:
 
 _places: list[str] = []
 """Folders that loops of this process are kept in."""
+_loops: list[Any] = []
+
+
+def loops() -> tuple[Any, ...]:
+    """Return the loops of all modules that are loaded, in the order in which they were."""
+    return tuple(_loops)
+
+
+def unkept() -> list[str]:
+    """Return the loops of all modules that are loaded of which no version is on the disk, as ``module.function``."""
+    found = []
+    for loop in _loops:
+        index = getattr(getattr(loop, "_cache", None), "_cache_file", None)
+        if index is not None and not index._load_index():  # noqa: SLF001 - numba has no other way
+            found.append(f"{loop.py_func.__module__}.{loop.py_func.__qualname__}")
+    return sorted(found)
 
 
 def load() -> None:
@@ -140,6 +156,7 @@ def jit(function: F) -> F:
     except RuntimeError:
         plain: F = numba.njit(**options)(function)
         return plain
+    _loops.append(compiled)
     _renew_with(compiled, Path(function.__code__.co_filename).parent)
     _noted(compiled)
     _in_turn(compiled)
@@ -200,14 +217,18 @@ def _alone(place: str) -> Iterator[None]:
 
 
 def _renew_with(compiled: Any, folder: Path) -> None:
-    """Make compiled code stale when any module changes whose loops it may hold.
+    """Make compiled code stale when any module changes whose loops or constants it may hold.
 
-    Loops that a loop calls are compiled into it, and numba looks at the file of the loop alone: after a change of
-    another module, old and new code would share one memory.
+    Loops that a loop calls, and constants that it names, are compiled into it, and numba looks at the file of the loop
+    alone: after a change of another module, old and new code would share one memory.
     """
     index = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
-        vars(index)["_source_stamp"] = (vars(index)["_source_stamp"], _stamp(folder), _stamp(Path(__file__).parent))
+        vars(index)["_source_stamp"] = (vars(index)["_source_stamp"], _stamp(folder), *map(_stamp, COMPILED_IN))
+
+
+COMPILED_IN = (Path(__file__).parent, Path(__file__).parents[1] / "meaning" / "families")
+"""Folders, beside its own, whose loops and constants a loop may use."""
 
 
 @functools.cache
