@@ -18,6 +18,7 @@ from fraudctl.evaluate import Replay
 from fraudctl.explain.causes import shifted
 from fraudctl.explain.scene import Scene
 from fraudctl.progress import Watch, unwatched
+from fraudctl.text.figures import plain
 
 FACTORS: Final = tuple(float(10 ** (step / 10)) for step in range(-15, 16))
 """Factors on the odds that the curve is drawn over: 0.03 to 32."""
@@ -86,7 +87,7 @@ def sweep(scene: Scene, *, replay: Replay, watch: Watch = unwatched) -> Sweep:
     """
 
     def setting(factor: float) -> ThresholdSetting:
-        watch(f"all odds times {factor:.3g}")
+        watch(f"all odds times {plain(factor)}")
         return _setting(scene, replay, factor)
 
     curve, near = tuple(map(setting, FACTORS)), tuple(map(setting, NEAR_FACTORS))

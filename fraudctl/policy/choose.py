@@ -49,6 +49,7 @@ from fraudctl.policy.search import (
 from fraudctl.policy.segments import Cases, Segments, choose_segments
 from fraudctl.progress import Watch, unwatched
 from fraudctl.project import Project
+from fraudctl.text.figures import plain
 from fraudctl.uncertainty import ratio_estimate
 
 DEARER_PRICES = 64
@@ -442,7 +443,7 @@ def _sensitivity(
             if not ground.table[:, code, outcome].any():
                 continue
             for factor in SENSITIVITY_FACTORS:
-                watch(f"{action}.{name} times {factor:g}")
+                watch(f"{action}.{name} times {plain(factor)}")
                 table = ground.crowd.table.copy()
                 table[:, code, outcome] *= factor
                 shift = PolicyShift(f"{action}.{name}", factor, None, {}, None, changes=True)
