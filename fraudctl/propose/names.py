@@ -93,7 +93,7 @@ _SHORT = {
     "rekening": "account", "apparaat": "device", "gebruiker": "user",
 }  # fmt: skip
 """Parties as they are often shortened, and in German, French, Spanish, Portuguese, Italian and Dutch."""
-_COMPOUND = re.compile(rf"({'|'.join((*_SUBJECT, *_PARTIES, *_SHORT))})({'|'.join(_ID)})")
+_COMPOUND = re.compile(rf"({'|'.join(sorted({*_SUBJECT, *_PARTIES, *_SHORT}))})({'|'.join(sorted(_ID))})")
 """A subject or a party and its id, written together: customerid, Kundennummer."""
 
 RECEIVING = frozenset(

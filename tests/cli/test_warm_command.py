@@ -114,6 +114,11 @@ def test_loops_that_are_called_from_python_are_all_used() -> None:
     assert unused == BY_COMMANDS
 
 
+def test_what_is_edited_stands_in_the_project_of_the_sample() -> None:
+    text = (Path(__file__).parents[2] / "sample_data" / "fraudctl.toml").read_text(encoding="utf-8")
+    assert [old for old, _ in warm.EDITS if old not in text] == []
+
+
 def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`fraudctl train` on a sample ended with 2"):
         warm._run(tmp_path, "train")
