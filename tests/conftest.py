@@ -44,6 +44,16 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+SESSIONS = ("test_life.py", "test_challengers.py", "test_tutorial.py", "test_readme.py", "test_places.py")
+"""Files of `tests/docs` with a test of 10 to 90 seconds of the processor, the dearest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the dearest sessions: where one is the last, the other workers wait for it."""
+    places = {Path(__file__).parent / "docs" / name: number for number, name in enumerate(SESSIONS)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a small sample, its project and one trained model; shared, so never written to by tests."""

@@ -24,7 +24,7 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     def build(folder: Path) -> None:
         trained_sample(
-            folder, ("[evaluate]", "[evaluate]\nreplicates = 100"), ("savings = { at_least = 0.30 }\nrecall", "recall"),
+            folder, ("savings = { at_least = 0.30 }\nrecall", "recall"),
             ("false_positive_rate = { at_most = 0.10 }\nconfidence = 0.90", "savings = { at_least = 0.4 }"),
         )  # fmt: skip
 

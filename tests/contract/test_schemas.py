@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     """A copy of the trained sample."""
     place = tmp_path_factory.mktemp("schemas") / "project"
     shutil.copytree(trained, place)
-    rewrite(place, ("[evaluate]\n", '[evaluate]\nsegments = ["channel"]\nreplicates = 100\n'))
+    rewrite(place, ("[evaluate]\n", '[evaluate]\nsegments = ["channel"]\n'))
     return place
 
 

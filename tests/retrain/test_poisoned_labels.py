@@ -26,7 +26,7 @@ def build(folder: Path) -> None:
     write_sample(folder, n_events=20_000, label_tables=LABEL_TABLES, after_days=112, changes=("none",))
     rewrite(
         folder, ("trials = 30", 'trials = 0\niterations = 40\npartner = "none"'), ("folds = 3", "folds = 2"),
-        ("min_frauds = 300", "min_frauds = 15"),
+        ("min_frauds = 300", "min_frauds = 15"), ("[evaluate]", "[evaluate]\nreplicates = 100"),
         ("savings = { at_least = 0.30 }\nrecall = { at_least = 0.30 }\nfalse_positive_rate = { at_most = 0.10 }",
          'recall = { at_least = 0.20 }\nchampion = { metric = "savings", no_worse_than = 0.5 }'),
     )  # fmt: skip
