@@ -2,8 +2,9 @@
 
 Every set is trained as of the start of its test period, with `[train] trials = 0`, and judged by average precision on
 the mature events of that period. Rivals are fitted on our training rows with the settings that their libraries come
-with: CatBoost, LightGBM, XGBoost and HistGradientBoosting take all columns, categories as their own kind of category;
-small-leaved LightGBM is the partner of `train`; LightGBM, XGBoost, the logistic regression and the GRU are the shipped
+with: CatBoost, LightGBM, XGBoost and HistGradientBoosting take all columns, categories as their own kind of category.
+LightGBM with small leaves in small steps, at the best thresholds or at random ones, takes the numeric columns; these
+are like the two forests of a partner of `train`. LightGBM, XGBoost, the logistic regression and the GRU are the shipped
 challengers, in programs of their own. Each difference (the rival minus ours) has a 90 % interval from a jackknife over
 groups of entities. Times are processor seconds in one thread: ours hold the folds that give trees, calibration, policy
 scores and the partner's weight, those of the rivals are of one fit; a challenger's hold its start and its tables.
@@ -43,12 +44,12 @@ from fraudctl.project import Project
 from fraudctl.project.challengers import ChallengerSection
 from fraudctl.propose import Flags
 from fraudctl.split import make_split
-from fraudctl.train import Partner, fit_project, learn_columns, make_pool
+from fraudctl.train import fit_project, learn_columns, make_pool
 from fraudctl.train.blending import Blending
 from fraudctl.train.challenging import facts_of
 from fraudctl.train.model import ModelColumns, challenger_rows, predict, raw_score
 from fraudctl.train.objective import FoldRows, entity_groups, judge_rows, make_objective, paired_gain
-from fraudctl.train.partner import fit_partner, numbers_of
+from fraudctl.train.partner import numbers_of
 from fraudctl.workflows.features import FeatureTable
 
 Scores = npt.NDArray[np.float64]
@@ -194,12 +195,21 @@ def challenged(entry: str, *, history: str | None = None, **params: float) -> Ca
     return fit
 
 
-def small_leaved(ground: Ground) -> Scores:
-    """Fit what `train` takes as a partner, alone."""
-    rows = numbers_of(ground.columns, ground.columns.matrix(ground.train))
-    text = fit_partner(rows, ground.label, weight=None, columns=ground.columns, settings=ground.project.train, seed=0)
-    trees = Partner(text, 0.5, ground.columns).trees
-    return trees.score_rows(numbers_of(ground.columns, ground.columns.matrix(ground.test)), threads=1)
+def small_leaved(**given: float) -> Callable[[Ground], Scores]:
+    """Return a fit of LightGBM with small leaves in small steps, on the numeric features."""
+
+    def fit(ground: Ground) -> Scores:
+        import lightgbm
+
+        settings = {
+            "objective": "binary", "num_leaves": 15, "min_data_in_leaf": 50, "lambda_l2": 5.0, "bagging_fraction": 0.8,
+            "bagging_freq": 1, "seed": 0, "num_threads": 1, "deterministic": True, "verbosity": -1, **given,
+        }  # fmt: skip
+        train, test = (numbers_of(ground.columns, frame) for frame in ground.matrices())
+        model = lightgbm.train(settings, lightgbm.Dataset(train, ground.label, params=settings), 150)
+        return np.asarray(model.predict(test, raw_score=True, num_threads=1), dtype=np.float64)
+
+    return fit
 
 
 def histogram_defaults(ground: Ground) -> Scores:
@@ -216,7 +226,8 @@ def histogram_defaults(ground: Ground) -> Scores:
 RIVALS: dict[str, Callable[[Ground], Scores]] = {
     "CatBoost, defaults": catboost_defaults,
     "LightGBM, defaults": challenged("lightgbm"),
-    "LightGBM, small leaves": small_leaved,
+    "LightGBM, small leaves": small_leaved(learning_rate=0.05, feature_fraction=0.6),
+    "LightGBM, random thresholds": small_leaved(learning_rate=0.08, feature_fraction=0.8, extra_trees=True),
     "XGBoost, defaults": challenged("xgboost"),
     "HistGradientBoosting, defaults": histogram_defaults,
     "logistic regression": challenged("logistic"),

@@ -103,7 +103,11 @@ class Calibrator:
 
     def predict_one(self, y_score: float) -> float:
         """Return the probability of fraud for one raw score, bit for bit that of `predict`."""
-        odds = float(self._log_odds(np.array([y_score], dtype=np.float64))[0])
+        if self.method == "logistic":
+            slope, intercept = self.parameters
+            odds = slope * y_score + intercept
+        else:
+            odds = float(self._log_odds(np.array([y_score], dtype=np.float64))[0])
         within = min(max(odds, -_SURE), _SURE)
         bent = within + _TAIL_SLOPE * (odds - within)
         e = float(np.exp(-abs(bent)))

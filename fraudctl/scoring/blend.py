@@ -68,8 +68,12 @@ class Blend:
 
     def explain(self, places: IntArray) -> FloatArray:
         """Return the contribution of each column, in log-odds, of the row with these places and turns."""
-        n = self.forest.n_trees
-        return self.partner.explained(self.forest.explain(places[:n]), self.partner.trees.explain(places[n:]))
+        from fraudctl.scoring.kernels import add_partner
+
+        n, partner = self.forest.n_trees, self.partner
+        values = self.forest.explain(places[:n])
+        add_partner(values, partner.trees.explain(places[n:]), partner.positions, partner.weight)
+        return values
 
     def score_frame(self, frame: pl.DataFrame, *, threads: int | None = None) -> FloatArray:
         """Return the raw scores of many rows, shape ``(n_events,)``; bit by bit those of `score`.

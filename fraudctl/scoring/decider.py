@@ -192,12 +192,11 @@ class Decider:
 
     def _reasons(self, row: OnlineRow, values: FloatArray, *, towards_alert: bool) -> tuple[Reason, ...]:
         """Do what `reasons.choose` does for one row."""
-        push = values if towards_alert else -values
-        push = np.where(self._closed, -np.inf, push)
-        order = np.argsort(-push, kind="stable")[:MOST].tolist()
-        return tuple(
-            reason_for(self._described[j], self.value(row, j), float(values[j])) for j in order if push[j] >= FAINT
-        )
+        from fraudctl.scoring.kernels import strongest
+
+        found = np.empty(MOST, dtype=np.int64)
+        n = strongest(values, 1.0 if towards_alert else -1.0, self._closed, FAINT, found)
+        return tuple(reason_for(self._described[j], self.value(row, j), float(values[j])) for j in found[:n].tolist())
 
     def value(self, row: OnlineRow, position: int) -> float | int | str | bool | None:
         """Return the value of a column of the model, by its position there, in its own type."""

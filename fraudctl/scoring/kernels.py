@@ -16,32 +16,39 @@ from fraudctl.features.batch.jit import jit
 @jit
 def score_row(
     row: SingleArray,
-    split_start: IntArray,
     column: AnyArray,
     border: SingleArray,
-    feature_start: IntArray,
+    stride: IntArray,
     cell_start: IntArray,
     cells: FloatArray,
     places: IntArray,
 ) -> float:
     """Return the sum of the leaf values of one row, tree after tree, and note where the cells of its leaves begin.
 
+    The first splits of all trees are looked at together, then the second ones, and so on.
+
     Parameters
     ----------
-    feature_start
-        Tree -> its features, shape (n_trees + 1,).
+    column, border
+        Of the splits, shape (most splits of a tree, n_trees); no row lies above the border where a tree has fewer.
+    stride
+        Tree -> words of one leaf's cell, shape (n_trees,).
     cell_start
         Tree -> its first cell in ``cells``, shape (n_trees,).
     cells
         For each leaf its value and what each feature of its tree contributes there, in words of `stride_of`.
     """
+    n = column.shape[1]
+    leaf, values = np.zeros(n, np.uint32), np.empty(n, np.float32)
+    for split in range(column.shape[0]):
+        for tree in range(n):
+            values[tree] = row[column[split, tree]]
+        for tree in range(n):
+            above = np.uint32(values[tree] > border[split, tree])
+            leaf[tree] = np.uint32(leaf[tree] | np.uint32(above << np.uint32(split)))
     total = 0.0
-    for tree in range(len(split_start) - 1):
-        first = split_start[tree]
-        leaf = 0
-        for split in range(first, split_start[tree + 1]):
-            leaf |= np.int64(row[column[split]] > border[split]) << (split - first)
-        place = cell_start[tree] + leaf * stride_of(feature_start[tree + 1] - feature_start[tree])
+    for tree in range(n):
+        place = cell_start[tree] + np.int64(leaf[tree]) * stride[tree]
         places[tree] = place
         total += cells[place]
     return total
@@ -61,10 +68,9 @@ def score_numbers(
     truth_of: IntArray,
     truth_start: IntArray,
     truth: SingleArray,
-    split_start: IntArray,
     column: AnyArray,
     border: SingleArray,
-    feature_start: IntArray,
+    stride: IntArray,
     cell_start: IntArray,
     cells: FloatArray,
     places: IntArray,
@@ -91,7 +97,7 @@ def score_numbers(
         row[k] = (np.inf if high_nan[k] else -np.inf) if value != value else value  # NaN
     for k in range(len(truth_of)):
         row[n + k] = truth[truth_start[k] + codes[truth_of[k]]]
-    return score_row(row, split_start, column, border, feature_start, cell_start, cells, places)
+    return score_row(row, column, border, stride, cell_start, cells, places)
 
 
 @jit
@@ -108,11 +114,43 @@ def explain_row(
 
 
 @jit
+def add_partner(values: FloatArray, partners: FloatArray, positions: IntArray, weight: float) -> None:
+    """Mix the contributions of one row in place: ``1 - weight`` of the values, ``weight`` of a partner's."""
+    for k in range(len(values)):
+        values[k] *= 1.0 - weight
+    for k in range(len(positions)):
+        values[positions[k]] += weight * partners[k]
+
+
+@jit
+def strongest(values: FloatArray, sign: float, closed: AnyArray, least: float, found: IntArray) -> int:
+    """Write the positions of the greatest ``sign * values`` from ``least`` up, the greatest first; give how many.
+
+    Of equal ones the first comes first. Those that are closed are passed over.
+    """
+    for n in range(len(found)):
+        best = -1
+        for k in range(len(values)):
+            push = sign * values[k]
+            if closed[k] or not push >= least or (best >= 0 and push <= sign * values[best]):
+                continue
+            taken = False
+            for earlier in range(n):
+                taken = taken or found[earlier] == k
+            if not taken:
+                best = k
+        if best < 0:
+            return n
+        found[n] = best
+    return len(found)
+
+
+@jit
 def explain_rows(
     rows: SingleArray,
-    split_start: IntArray,
     column: AnyArray,
     border: SingleArray,
+    stride: IntArray,
     feature_start: IntArray,
     cell_start: IntArray,
     cells: FloatArray,
@@ -120,9 +158,9 @@ def explain_rows(
     out: FloatArray,
 ) -> None:
     """Do what `score_row` and `explain_row` do for many rows; ``out`` has the shape (n_rows, n_features)."""
-    places = np.empty(len(split_start) - 1, np.int64)
+    places = np.empty(len(stride), np.int64)
     for i in range(rows.shape[0]):
-        score_row(rows[i], split_start, column, border, feature_start, cell_start, cells, places)
+        score_row(rows[i], column, border, stride, cell_start, cells, places)
         explain_row(places, feature_start, feature, cells, out[i])
 
 

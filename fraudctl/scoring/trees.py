@@ -101,7 +101,7 @@ class Forest:
             for name, known in self.codes.items()
         ]
         total = score_numbers(
-            numbers, self._high_nan, np.array(codes, dtype=np.int64), *self._truths, *self._trees[:3], *self._cells,
+            numbers, self._high_nan, np.array(codes, dtype=np.int64), *self._truths, *self._across, *self._cells[1:],
             places,
         )  # fmt: skip
         return self.scale * total + self.bias
@@ -113,6 +113,19 @@ class Forest:
         out = np.empty(len(self.columns.names), dtype=np.float64)
         explain_row(places, self._cells[0], self._features, self._cells[2], out)
         return out
+
+    @cached_property
+    def _across(self) -> tuple[AnyArray, SingleArray, IntArray]:
+        """Columns and borders of the splits, the first of all trees before the second ones; words of a leaf's cell."""
+        from fraudctl.scoring.kernels import stride_of
+
+        starts, column, border, _, _ = self._trees
+        sizes = np.diff(starts)
+        shape = int(sizes.max(initial=0)), self.n_trees
+        columns, borders = np.zeros(shape, np.uint32), np.full(shape, np.inf, np.float32)
+        for tree, (first, n) in enumerate(zip(starts[:-1].tolist(), sizes.tolist(), strict=True)):
+            columns[:n, tree], borders[:n, tree] = column[first : first + n], border[first : first + n]
+        return columns, borders, np.array([stride_of(n) for n in np.diff(self._cells[0])], dtype=np.int64)
 
     @cached_property
     def _truths(self) -> tuple[IntArray, IntArray, SingleArray]:
@@ -207,7 +220,7 @@ class Forest:
         from fraudctl.scoring.kernels import explain_rows
 
         out = np.empty((frame.height, len(self.columns.names)), dtype=np.float64)
-        explain_rows(self._wide(frame), *self._trees[:3], *self._cells, self._features, out)
+        explain_rows(self._wide(frame), *self._across, *self._cells, self._features, out)
         return out
 
     def _wide(self, frame: pl.DataFrame) -> SingleArray:

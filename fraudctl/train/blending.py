@@ -17,11 +17,13 @@ import polars as pl
 from fraudctl.arrays import FloatArray
 from fraudctl.train.growing import Growing
 from fraudctl.train.partner import (
+    KINDS,
     LEAST_FRAUDS,
     TREES,
     Partner,
-    choose_weight,
-    fit_partner,
+    choose_partner,
+    fit_forests,
+    mean_of,
     numbers_of,
     numeric_positions,
     partner_wanted,
@@ -47,6 +49,18 @@ class Drawn:
     label: NDArray[Any]
     weight: FloatArray | None
     kept: float
+
+
+@dataclass(frozen=True)
+class Forests:
+    """LightGBM's text of each forest of one fit, by its thresholds, and the columns of its rows."""
+
+    texts: dict[str, str]
+    columns: ModelColumns
+
+    def partner(self, kind: Sequence[str], weight: float) -> Partner:
+        """Return the mean of some forests as a partner with this share of the log-odds."""
+        return Partner(mean_of([self.texts[name] for name in kind]), weight, self.columns)
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ class Blending:
         scores: list[FloatArray],
         unseen: list[FloatArray],
     ) -> Blended:
-        """Fit a partner on every fold, choose its weight, and return the folds' log-odds of both.
+        """Fit a partner on every fold, choose its kind and weight, and return the folds' log-odds of both.
 
         Parameters
         ----------
@@ -121,16 +135,18 @@ class Blending:
             return Blended(scores, unseen, PartnerSummary("lightgbm", None, 0.0, 0, None, self.left_out), None)
         begun = time.monotonic()
         self.progress.stage("fitting the partner")
-        growing = Growing(self.progress, n_fits=len(folds), n_trees=TREES, what="fold")
-        partners = [self._fit(fold.train, fold, 0.0, growing) for fold in folds]
+        growing = Growing(self.progress, n_fits=len(folds), n_trees=len(KINDS[0]) * TREES, what="fold")
+        fits = [self._fit(fold.train, fold, KINDS[0], growing) for fold in folds]
         growing.end()
-        theirs = [self._scores(one, fold.valid) for one, fold in zip(partners, folds, strict=True)]
+        kinds = [[fit.partner(kind, 0.0) for fit in fits] for kind in KINDS]
+        theirs = [[self._scores(one, fold.valid) for one, fold in zip(kind, folds, strict=True)] for kind in kinds]
         learned = [int(self.drawn(fold.train, fold).label.sum()) for fold in folds]
-        choice = choose_weight(objective, judged, scores, theirs, learned=learned)
-        summary = summary_of(choice)
+        choice = choose_partner(objective, judged, scores, theirs, learned=learned)
+        summary, partners = summary_of(choice), kinds[choice.kind]
         if choice.weight > 0.0:
-            partners = [Partner(one.text, choice.weight, one.columns) for one in partners]
-            scores = [one.mixed(own, their) for one, own, their in zip(partners, scores, theirs, strict=True)]
+            partners = [fit.partner(KINDS[choice.kind], choice.weight) for fit in fits]
+            chosen = zip(partners, scores, theirs[choice.kind], strict=True)
+            scores = [one.mixed(own, their) for one, own, their in chosen]
             others = [self._scores(one, others_of(fold)) for one, fold in zip(partners, folds, strict=True)]
             unseen = [one.mixed(own, their) for one, own, their in zip(partners, unseen, others, strict=True)]
         self.seconds += time.monotonic() - begun
@@ -151,21 +167,22 @@ class Blending:
             return None, blended.summary
         begun = time.monotonic()
         self.progress.stage("fitting the partner")
-        growing = Growing(self.progress, n_fits=1, n_trees=TREES, what="partner")
-        partner = self._fit(rows, None, blended.summary.weight, growing)
+        forests = blended.summary.thresholds
+        growing = Growing(self.progress, n_fits=1, n_trees=len(forests) * TREES, what="partner")
+        partner = self._fit(rows, None, forests, growing).partner(forests, blended.summary.weight)
         growing.end()
         self.seconds += time.monotonic() - begun
         return partner, replace(blended.summary, trees=len(partner.trees.trees))
 
-    def _fit(self, rows: NDArray[np.bool_], fold: Fold | None, weight: float, growing: Growing) -> Partner:
+    def _fit(self, rows: NDArray[np.bool_], fold: Fold | None, forests: Sequence[str], growing: Growing) -> Forests:
         growing.begin("columns")
         columns, drawn = self.columns(rows), self.drawn(rows, fold)
         numbers = numbers_of(columns, columns.matrix(self.table, rows=drawn.rows))
-        text = fit_partner(
+        texts = fit_forests(
             numbers, drawn.label, weight=drawn.weight, columns=columns, settings=self.settings, seed=self.seed,
-            shift=float(np.log(drawn.kept)) if drawn.kept < 1.0 else 0.0, watch=growing.tree,
+            forests=forests, shift=float(np.log(drawn.kept)) if drawn.kept < 1.0 else 0.0, watch=growing.tree,
         )  # fmt: skip
-        return Partner(text, weight, columns)
+        return Forests(texts, columns)
 
     def _scores(self, partner: Partner, rows: NDArray[np.bool_]) -> FloatArray:
         return partner.trees.score_rows(partner.numbers(partner.columns.matrix(self.table, rows=rows)))

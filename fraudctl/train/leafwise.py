@@ -21,9 +21,9 @@ import numpy as np
 
 from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
 from fraudctl.errors import BundleError
-from fraudctl.train.leafwise_blocks import BLOCK, LeafwiseBlocks, blocks_of
+from fraudctl.train.leafwise_blocks import BLOCK, LeafwiseBlocks, RowTables, blocks_of, row_tables
 
-MOST_LEAVES: Final = 64
+MOST_LEAVES: Final = 32
 """Leaves of a tree that can be read: its nodes are the bits of one word, and kernels have room for its edges."""
 MOST_NODES: Final = 60_000
 """Nodes of a model that can be read: the thresholds of a feature are numbered in 16 bits."""
@@ -36,7 +36,6 @@ _CATEGORICAL, _DEFAULT_LEFT, _NONE, _NAN = 1, 2, 0, 2
 
 Leaves = tuple[IntArray, FloatArray]
 Paths = tuple[IntArray, AnyArray, IntArray, IntArray, FloatArray]
-Nodes = tuple[IntArray, AnyArray, FloatArray, AnyArray, AnyArray, AnyArray]
 
 
 @dataclass(frozen=True)
@@ -93,23 +92,23 @@ class LeafwiseTrees:
 
     def score(self, row: SingleArray) -> tuple[float, IntArray]:
         """Return the log-odds of one row, NaN where null, and its turns (for `explain`)."""
-        from fraudctl.train.leafwise_kernels import score_turns
+        from fraudctl.train.leafwise_kernels import score_row
 
         turns = np.empty(len(self.trees), dtype=np.int64)
-        return float(score_turns(row, *self._nodes, *self._leaves, turns)), turns
+        return float(score_row(row, *self._row_tables, turns)), turns
 
     def score_into(self, turns: IntArray, numbers: FloatArray, positions: IntArray) -> float:
         """Return what `score` does for the numbers at some positions, and write the turns."""
         from fraudctl.train.leafwise_kernels import score_numbers
 
-        return float(score_numbers(numbers, positions, *self._nodes, *self._leaves, turns))
+        return float(score_numbers(numbers, positions, *self._row_tables, turns))
 
     def explain(self, turns: IntArray) -> FloatArray:
         """Return the contribution of each feature, in log-odds, of the row with these turns."""
         from fraudctl.train.leafwise_kernels import explain_turns
 
         out = np.empty(self.n_features, dtype=np.float64)
-        explain_turns(turns, out, self._nodes[0], *self._leaves, *self._steps)
+        explain_turns(turns, out, self._node_start, *self._leaves, *self._steps)
         return out
 
     def score_rows(self, rows: SingleArray, *, threads: int | None = None) -> FloatArray:
@@ -132,7 +131,7 @@ class LeafwiseTrees:
         from fraudctl.train.leafwise_kernels import explain_rows
 
         out = np.empty((len(rows), self.n_features), dtype=np.float64)
-        tables: tuple[Any, ...] = (*self._nodes, *self._leaves, *self._steps)
+        tables: tuple[Any, ...] = (*self._row_tables, self._node_start, *self._leaves, *self._steps)
         self._each_part(
             len(rows), _PART, threads, lambda at: explain_rows(np.ascontiguousarray(rows[at]), out[at], *tables)
         )
@@ -195,15 +194,12 @@ class LeafwiseTrees:
         return blocks_of(self.trees)
 
     @cached_property
-    def _nodes(self) -> Nodes:
-        def flat(name: str, dtype: type) -> AnyArray:
-            return np.array([item for tree in self.trees for item in getattr(tree, name)], dtype=dtype)
+    def _row_tables(self) -> RowTables:
+        return row_tables(self.trees)
 
-        starts = _offsets([len(tree.feature) for tree in self.trees])
-        return (
-            starts, flat("feature", np.uint32), flat("threshold", np.float64), flat("null_left", np.bool_),
-            flat("left", np.int32), flat("right", np.int32),
-        )  # fmt: skip
+    @cached_property
+    def _node_start(self) -> IntArray:
+        return _offsets([len(tree.feature) for tree in self.trees])
 
     @cached_property
     def _tables(self) -> tuple[Any, ...]:

@@ -15,7 +15,9 @@ import numpy as np
 from fraudctl.arrays import AnyArray, FloatArray, IntArray, SingleArray
 from fraudctl.features.batch.jit import jit, jit_wide
 
-_PLACES: Final = 130
+_SEQUENCE: Final = 0x077CB531
+"""A de Bruijn sequence of 32 bits: times a bit, the first five bits are the bit's own number."""
+_PLACES: Final = 66
 """Room for the nodes and leaves of one tree, or for both sides of its nodes and one more."""
 
 
@@ -55,7 +57,7 @@ def score_block(
     mask: AnyArray,
     out: FloatArray,
 ) -> None:
-    """Write the sums of leaf values of a block of rows, added tree after tree as `score_turns` adds them.
+    """Add the leaf values of a block of rows to ``out``, tree after tree as `score_row` adds them.
 
     A node that a row leaves to the right takes the leaves on its left away from a mask; the lowest bit that is left is
     the leaf of the row (Lucchese et al., *QuickScorer*, SIGIR 2015). All rows of the block pass a node together.
@@ -75,11 +77,10 @@ def score_block(
     spread
         A de Bruijn sequence, the shift that leaves its first bits, 1, and all bits, of the type of ``mask``.
     mask
-        Room for one word per row, uint16 or uint64.
+        Room for one word per row, uint16 or uint32.
     """
     n = bins.shape[1]
     factor, shift, one, full = spread[0], spread[1], spread[2], spread[3]
-    out[:] = 0.0
     for tree in range(len(node_start) - 1):
         mask[:] = full
         for node in range(node_start[tree], node_start[tree + 1]):
@@ -94,32 +95,43 @@ def score_block(
 
 
 @jit
-def score_turns(
+def score_row(
     row: SingleArray,
-    node_start: IntArray,
     feature: AnyArray,
-    threshold: FloatArray,
+    threshold: AnyArray,
     null_left: AnyArray,
-    left: AnyArray,
-    right: AnyArray,
-    leaf_start: IntArray,
+    without: AnyArray,
     leaf_value: FloatArray,
     turns: AnyArray,
 ) -> float:
-    """Return the sum of the leaf values of one row, added tree after tree, and note its turns in each tree."""
+    """Return the sum of the leaf values of one row, added tree after tree, and note its turns in each tree.
+
+    The first nodes of all trees are passed together, then the second ones, and so on: as `score_block` does with rows.
+
+    Parameters
+    ----------
+    feature, threshold, null_left, without
+        Of the nodes, shape (most nodes of a tree, n_trees); ``threshold`` is NaN and ``without`` all bits where a tree
+        has fewer, so that the row goes right and keeps its leaves. ``null_left`` is 0 or 1.
+    leaf_value
+        As `score_block` takes it, of words of 32 bits.
+    """
+    n, none, one = feature.shape[1], np.uint32(0), np.uint32(1)
+    word, leaves = np.zeros(n, np.uint32), np.full(n, np.uint32(none - one))
+    values = np.empty(n, np.float32)
+    for k in range(feature.shape[0]):
+        for tree in range(n):
+            values[tree] = row[feature[k, tree]]
+        for tree in range(n):
+            value = values[tree]
+            left = np.uint32(value <= threshold[k, tree]) | (np.uint32(value != value) & null_left[k, tree])  # NaN
+            word[tree] = np.uint32(word[tree] | np.uint32(left << np.uint32(k)))
+            leaves[tree] = np.uint32(leaves[tree] & np.uint32(without[k, tree] | np.uint32(none - left)))
     total = 0.0
-    for tree in range(len(node_start) - 1):
-        first, last = node_start[tree], node_start[tree + 1]
-        word = np.int64(0)
-        for node in range(first, last):
-            value = row[feature[node]]
-            goes = (value <= threshold[node]) | ((value != value) & null_left[node])  # NaN
-            word |= np.int64(goes) << (node - first)
-        turns[tree] = word
-        at = 0 if last > first else -1
-        while at >= 0:
-            at = left[first + at] if (word >> at) & 1 else right[first + at]
-        total += leaf_value[leaf_start[tree] + ~at]
+    for tree in range(n):
+        turns[tree] = word[tree]
+        leaf = np.uint32(np.uint32(leaves[tree] & np.uint32(none - leaves[tree])) * np.uint32(_SEQUENCE))
+        total += leaf_value[tree, np.uint64(leaf) >> np.uint64(27)]
     return total
 
 
@@ -127,21 +139,18 @@ def score_turns(
 def score_numbers(
     numbers: FloatArray,
     positions: IntArray,
-    node_start: IntArray,
     feature: AnyArray,
-    threshold: FloatArray,
+    threshold: AnyArray,
     null_left: AnyArray,
-    left: AnyArray,
-    right: AnyArray,
-    leaf_start: IntArray,
+    without: AnyArray,
     leaf_value: FloatArray,
     turns: AnyArray,
 ) -> float:
-    """Do what `score_turns` does for the numbers at some positions, in single precision."""
+    """Do what `score_row` does for the numbers at some positions, in single precision."""
     row = np.empty(len(positions), np.float32)
     for k in range(len(positions)):
         row[k] = numbers[positions[k]]
-    return score_turns(row, node_start, feature, threshold, null_left, left, right, leaf_start, leaf_value, turns)
+    return score_row(row, feature, threshold, null_left, without, leaf_value, turns)
 
 
 @jit_wide
@@ -244,12 +253,12 @@ def explain_turns(
 def explain_rows(
     rows: SingleArray,
     out: FloatArray,
-    node_start: IntArray,
     split: AnyArray,
-    threshold: FloatArray,
+    threshold: AnyArray,
     null_left: AnyArray,
-    left: AnyArray,
-    right: AnyArray,
+    without: AnyArray,
+    placed_value: FloatArray,
+    node_start: IntArray,
     leaf_start: IntArray,
     leaf_value: FloatArray,
     bit: AnyArray,
@@ -260,10 +269,10 @@ def explain_rows(
     earlier_share: FloatArray,
     quadrature: FloatArray,
 ) -> None:
-    """Do what `score_turns` and `explain_turns` do for many rows; ``out`` has the shape (n_rows, n_features)."""
+    """Do what `score_row` and `explain_turns` do for many rows; ``out`` has the shape (n_rows, n_features)."""
     turns = np.empty(len(node_start) - 1, np.int64)
     for i in range(rows.shape[0]):
-        score_turns(rows[i], node_start, split, threshold, null_left, left, right, leaf_start, leaf_value, turns)
+        score_row(rows[i], split, threshold, null_left, without, placed_value, turns)
         explain_turns(
             turns, out[i], node_start, leaf_start, leaf_value, bit, sides, again, feature, share, earlier_share,
             quadrature,

@@ -1,14 +1,17 @@
 """A LightGBM partner of the CatBoost model: its fit, its share of the log-odds, and whether it is worth having.
 
 Owns the fit (fixed settings, the same bytes for any number of threads), the weight that the folds give it, and the
-value that stands for it in a bundle. It takes numeric features alone; categories stay CatBoost's. Scoring needs no
-LightGBM: its trees are read by `fraudctl.train.leafwise`.
+value that stands for it in a bundle. A partner is one forest that splits at the best thresholds, or the mean of it and
+of one that splits at the best of random ones, which errs otherwise. It takes numeric features alone; categories stay
+CatBoost's. Scoring needs no LightGBM: its trees are read by `fraudctl.train.leafwise`.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -20,6 +23,7 @@ import polars as pl
 
 from fraudctl.arrays import FloatArray, IntArray, SingleArray
 from fraudctl.errors import BundleError, UsageError
+from fraudctl.text.figures import percent
 from fraudctl.train.leafwise import MOST_FEATURES, LeafwiseTrees, plain_scores, read_leafwise
 from fraudctl.train.objective import FoldRows, Objective, gain_of, jackknifed
 from fraudctl.train.summary import Gain, PartnerSummary
@@ -31,17 +35,27 @@ if TYPE_CHECKING:
     from fraudctl.project.training import TrainSection
     from fraudctl.train.model import ModelColumns
 
+Settings = dict[str, str | int | float | bool | list[int]]
+
 TREES: Final = 150
-_SETTINGS: Final[dict[str, str | int | float | bool | list[int]]] = {
-    "objective": "binary", "num_leaves": 15, "max_depth": MOST_FEATURES, "learning_rate": 0.05, "min_data_in_leaf": 50,
-    "lambda_l2": 5.0, "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "deterministic": True,
-    "force_row_wise": True, "verbosity": -1,
+"""Trees of a forest."""
+_SETTINGS: Final[Settings] = {
+    "objective": "binary", "max_depth": MOST_FEATURES, "min_data_in_leaf": 50, "lambda_l2": 5.0,
+    "bagging_fraction": 0.8, "bagging_freq": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1,
 }  # fmt: skip
 """Small trees in small steps: measured, and not searched."""
+FORESTS: Final[Mapping[str, Settings]] = {
+    "best": {"num_leaves": 31, "learning_rate": 0.05, "feature_fraction": 0.6},
+    "random": {"num_leaves": 15, "learning_rate": 0.08, "feature_fraction": 0.8, "extra_trees": True},
+}
+"""Thresholds that a forest takes -> what it has of its own; ``extra_trees`` draws one for each column of a node
+(Geurts, Ernst and Wehenkel, *Extremely randomized trees*, Machine Learning 63, 2006)."""
+KINDS: Final = (tuple(FORESTS), ("best",))
+"""The forests that a partner may be the mean of; the first kind is judged."""
 WEIGHTS: Final = tuple(round(0.1 * k, 1) for k in range(1, 10))
 """Shares of the log-odds that a partner may have."""
-_EQUAL: Final = 0.5
-"""The share with which it is judged whether it has any."""
+JUDGED: Final = 0.3
+"""The share with which it is judged whether it has any: a small one moves the score less, so that its gain is surer."""
 LEAST_FRAUDS: Final = 100
 """Frauds that the latest fold has to learn from for a partner to be tried."""
 _MANY_ROWS: Final = 50_000
@@ -174,7 +188,7 @@ def partner_wanted(settings: TrainSection) -> str | None:
     return f"LightGBM is not installed ({hint})"
 
 
-def fit_partner(
+def fit_forests(
     rows: SingleArray,
     label: NDArray[Any],
     *,
@@ -182,10 +196,11 @@ def fit_partner(
     columns: ModelColumns,
     settings: TrainSection,
     seed: int,
+    forests: Sequence[str] = KINDS[0],
     shift: float = 0.0,
     watch: Callable[[int], object] | None = None,
-) -> str:
-    """Fit a partner and return LightGBM's text of its trees; the same inputs give the same text.
+) -> dict[str, str]:
+    """Fit forests and return LightGBM's text of the trees of each; the same inputs give the same texts.
 
     Parameters
     ----------
@@ -193,22 +208,42 @@ def fit_partner(
         From `numbers_of`.
     label, weight
         Outcomes and weights of the rows, shape ``(n_rows,)``.
+    forests
+        Of `FORESTS`.
     shift
         Added to the log-odds: the logarithm of the share of legitimate rows that were kept.
     watch
-        Called with the number of trees after each.
+        Called with the number of trees of all forests after each.
     """
-    import lightgbm
-
-    names = [columns.names[at] for at in numeric_positions(columns)]
     threads = min(settings.threads, os.cpu_count() or 1) if len(rows) >= _MANY_ROWS else 1
-    given = {**_SETTINGS, "seed": seed, "num_threads": threads}
+    given: Settings = {**_SETTINGS, "seed": seed, "num_threads": threads}
     if settings.monotone:
-        ways = {"increasing": 1, "decreasing": -1}
+        ways, names = {"increasing": 1, "decreasing": -1}, [columns.names[at] for at in numeric_positions(columns)]
         given["monotone_constraints"] = [ways.get(settings.monotone.get(name, ""), 0) for name in names]
     heavy = None if weight is None else in_events(weight)
-    data = lightgbm.Dataset(rows, label, weight=heavy, feature_name=[f"f{k}" for k in range(len(names))], params=given)
-    told: list[Callable[..., Any]] = [] if watch is None else [lambda now: watch(now.iteration + 1)]
+    return {
+        kind: _forest(rows, label, heavy, {**given, **FORESTS[kind]}, shift, _after(watch, at * TREES))
+        for at, kind in enumerate(forests)
+    }
+
+
+def _after(watch: Callable[[int], object] | None, trees: int) -> list[Callable[..., Any]]:
+    """Return what LightGBM calls after each tree of a forest that comes after so many trees of others."""
+    return [] if watch is None else [lambda now: watch(trees + now.iteration + 1)]
+
+
+def _forest(
+    rows: SingleArray,
+    label: NDArray[Any],
+    weight: FloatArray | None,
+    given: Settings,
+    shift: float,
+    told: list[Callable[..., Any]],
+) -> str:
+    import lightgbm
+
+    names = [f"f{k}" for k in range(rows.shape[1])]
+    data = lightgbm.Dataset(rows, label, weight=weight, feature_name=names, params=given)
     model = lightgbm.train(given, data, TREES, callbacks=told)
     for leaf in range(model.dump_model(num_iteration=1)["tree_info"][0]["num_leaves"]) if shift else ():
         model.set_leaf_output(0, leaf, model.get_leaf_output(0, leaf) + shift)
@@ -216,50 +251,90 @@ def fit_partner(
     return f"{text.partition('end of trees')[0]}end of trees\n"
 
 
+def mean_of(texts: Sequence[str]) -> str:
+    """Return LightGBM's text of one model that scores as the mean of one or two over the same columns does.
+
+    It holds the trees of all, their values divided by the number of models, which is exact for one and two.
+    """
+    header, blocks = "", list[str]()
+    for text in texts:
+        header, *trees = text.partition("end of trees")[0].split("Tree=")
+        blocks += [_divided(tree.partition("\n")[2], len(texts)) for tree in trees]
+    blocks = [f"Tree={number}\n{block}" for number, block in enumerate(blocks)]
+    sizes = " ".join(str(len(block)) for block in blocks)
+    return re.sub("(?m)^tree_sizes=.*$", f"tree_sizes={sizes}", header) + "".join(blocks) + "end of trees\n"
+
+
+def _divided(tree: str, by: int) -> str:
+    """Divide the values of a tree's leaves and nodes."""
+
+    def line(found: re.Match[str]) -> str:
+        return found[1] + " ".join(repr(float(value) / by) for value in found[2].split())
+
+    return tree if by == 1 else re.sub("(?m)^((?:leaf|internal)_value=)(.*)$", line, tree)
+
+
 @dataclass(frozen=True)
 class PartnerChoice:
-    """The weight that the folds give a partner, 0 where its gain is not sure, and the gain with equal shares."""
+    """What the folds make of a partner.
+
+    Attributes
+    ----------
+    weight
+        Its share of the log-odds; 0 where its gain is not sure.
+    kind
+        Which of `KINDS` it is.
+    gain
+        Of the first kind with the share `JUDGED`; None where no fold can judge it.
+    """
 
     weight: float
+    kind: int
     gain: Gain | None
 
 
-def choose_weight(
+def choose_partner(
     objective: Objective,
     folds: Sequence[FoldRows],
     own: Sequence[FloatArray],
-    partners: Sequence[FloatArray],
+    kinds: Sequence[Sequence[FloatArray]],
     *,
     learned: Sequence[int],
 ) -> PartnerChoice:
-    """Choose the partner's share of the log-odds by the objective, where it surely gains with equal shares.
+    """Choose the partner's kind and share of the log-odds by the objective, where it surely gains with `JUDGED`.
 
-    Equal shares are judged, not chosen, so that the interval of their gain needs no correction. Where its lower end is
-    above zero, the weight with the best figure is taken. Figures of the folds are averaged by the frauds that their
-    models learned from: the final model has more than any of them, and a fold with few says little of it.
+    The first kind and one share are judged, not chosen, so that the interval of their gain needs no correction.
+    Where its lower end is above zero, the kind and the weight with the best figure are taken. Figures of the folds are
+    averaged by the frauds that their models learned from: the final model has more than any of them, and a fold with
+    few says little of it. For the choice they count by the square of these frauds: the more there are to learn from,
+    the larger is the partner's best share.
 
     Parameters
     ----------
-    own, partners
-        Log-odds of each fold's rows by CatBoost and by the partner.
+    own
+        Log-odds of each fold's rows by CatBoost.
+    kinds
+        Log-odds of each fold's rows by the partner, for each kind.
     learned
         Frauds that each fold's models were fitted on.
     """
     usable = [i for i, rows in enumerate(folds) if rows.has_both_classes]
     if not usable:
-        return PartnerChoice(0.0, None)
+        return PartnerChoice(0.0, 0, None)
     counts = np.array([learned[i] for i in usable], dtype=np.float64)
     counts /= counts.mean()
 
-    def mixed(i: int, weight: float) -> FloatArray:
-        return (1.0 - weight) * own[i] + weight * partners[i]
+    def mixed(i: int, kind: int, weight: float) -> FloatArray:
+        return (1.0 - weight) * own[i] + weight * kinds[kind][i]
 
-    both, alone = ([jackknifed(objective, folds[i], mixed(i, w)) for i in usable] for w in (_EQUAL, 0.0))
+    both, alone = ([jackknifed(objective, folds[i], mixed(i, 0, w)) for i in usable] for w in (JUDGED, 0.0))
     gain = gain_of(*([count * one for count, one in zip(counts, each, strict=True)] for each in (both, alone)))
     if gain is None or not gain.low > 0:
-        return PartnerChoice(0.0, gain)
-    figures = [counts @ [objective.value(folds[i], mixed(i, weight)) for i in usable] for weight in WEIGHTS]
-    return PartnerChoice(WEIGHTS[int(np.argmax(figures))], gain)
+        return PartnerChoice(0.0, 0, gain)
+    choices = list(itertools.product(range(len(kinds)), WEIGHTS))
+    figures = [counts**2 @ [objective.value(folds[i], mixed(i, *choice)) for i in usable] for choice in choices]
+    kind, weight = choices[int(np.argmax(figures))]
+    return PartnerChoice(weight, kind, gain)
 
 
 def summary_of(choice: PartnerChoice) -> PartnerSummary:
@@ -267,8 +342,9 @@ def summary_of(choice: PartnerChoice) -> PartnerSummary:
     if choice.gain is None:
         reason = "the folds cannot judge it"
     elif choice.gain.low > 0:
-        reason = "surely better with equal shares"
+        reason = f"surely better with {percent(JUDGED)} of the score"
     else:
-        reason = "not surely better with equal shares"
+        reason = f"not surely better with {percent(JUDGED)} of the score"
     gain = None if choice.gain is None else choice.gain.rounded()
-    return PartnerSummary("lightgbm", version("lightgbm"), choice.weight, 0, gain, reason)
+    thresholds = KINDS[choice.kind] if choice.weight > 0 else ()
+    return PartnerSummary("lightgbm", version("lightgbm"), choice.weight, 0, gain, reason, thresholds)

@@ -232,10 +232,13 @@ class PartnerSummary:
     trees: int
     """Trees of the partner; 0 where it is not used."""
     gain: Gain | None
-    """Objective of equal shares minus that of CatBoost alone, folds averaged by the frauds that their models learned
-    from; null where it was not tried or no fold can judge it."""
+    """Objective with a small share of the partner minus that of CatBoost alone, folds averaged by the frauds that their
+    models learned from; null where it was not tried or no fold can judge it."""
     reason: str
     """Why it is used or not."""
+    thresholds: tuple[str, ...] = ()
+    """Thresholds at which its forests split, each with an equal share: ``best``, and ``random`` for the best of random
+    ones; none where it is not used, or in bundles that hold one forest of small trees."""
 
 
 @dataclass(frozen=True)

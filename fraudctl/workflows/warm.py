@@ -244,22 +244,23 @@ def _run(folder: Path, *command: str) -> None:
 
 def partner_trees() -> None:
     """Score and explain by trees such as a partner's, one row and many."""
+    from fraudctl.scoring.kernels import add_partner
     from fraudctl.train.leafwise import LeafwiseTrees, Tree
 
-    n = 15
-    nodes = range(n - 1)
-    tree = Tree(
-        tuple(node % 2 for node in nodes), tuple(float(node) for node in nodes), tuple(node % 3 > 0 for node in nodes),
-        tuple(~node for node in nodes), (*range(1, n - 1), ~(n - 1)), tuple(float(leaf) for leaf in range(n)),
-        tuple(float(leaf + 1) for leaf in range(n)),
-    )  # fmt: skip
-    trees, rows = LeafwiseTrees((tree, tree), 2), np.ones((2, n), dtype=np.float32).T
-    trees.score_rows(rows)
+    for n in (15, 31):
+        nodes = range(n - 1)
+        tree = Tree(
+            tuple(node % 2 for node in nodes), tuple(float(node) for node in nodes),
+            tuple(node % 3 > 0 for node in nodes), tuple(~node for node in nodes), (*range(1, n - 1), ~(n - 1)),
+            tuple(float(leaf) for leaf in range(n)), tuple(float(leaf + 1) for leaf in range(n)),
+        )  # fmt: skip
+        trees, rows = LeafwiseTrees((tree, tree), 2), np.ones((2, n), dtype=np.float32).T
+        trees.score_rows(rows)
     trees.explain_rows(rows)
     trees.interactions(rows, [(0, 1)])
     _, turns = trees.score(np.ascontiguousarray(rows[0]))
     trees.score_into(turns, np.ones(2), np.arange(2))
-    trees.explain(turns)
+    add_partner(np.ones(2), trees.explain(turns), np.arange(2), 0.5)
 
 
 def counted_columns() -> None:

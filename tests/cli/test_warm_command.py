@@ -90,6 +90,7 @@ BY_COMMANDS = {
     "fraudctl.scoring.kernels.score_numbers",
     "fraudctl.scoring.kernels.shapley_values",
     "fraudctl.scoring.kernels.stride_of",
+    "fraudctl.scoring.kernels.strongest",
 }
 """Loops that are used by the commands on the sample: a state built from a history and opened, training, scores."""
 

@@ -455,7 +455,7 @@ def test_a_fit_on_a_share_of_the_legitimate_rows_keeps_its_word(
         return found
 
     monkeypatch.setattr(fit_module._Job, "_sample", seen)
-    plan = project(split=SPLIT, train="models = 2\nfit_negatives = 0.3\n")
+    plan = project(split=SPLIT, train='models = 2\nfit_negatives = 0.3\npartner = "none"\n')
     sampled = train(frame, plan, features=features)
     frauds = split_of(frame, plan).train & (frame["label"] == 1).to_numpy()
     assert all((rows & frauds).sum() == frauds.sum() for rows in drawn)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import BundleError
 from fraudctl.train.leafwise import LeafwiseTrees, Tree, plain_scores, read_leafwise
-from fraudctl.train.leafwise_blocks import BLOCK
+from fraudctl.train.leafwise_blocks import _FEWEST, BLOCK, _runs
 
 N = 4
 """Features of the drawn trees."""
@@ -131,7 +131,7 @@ def test_one_row_many_rows_and_plain_python_give_the_same_bits(seed: int) -> Non
 
 
 @settings(max_examples=10)
-@given(st.integers(0, 10_000), st.sampled_from([16, 17, 64]), st.sampled_from(["C", "F"]))
+@given(st.integers(0, 10_000), st.sampled_from([16, 17, 32]), st.sampled_from(["C", "F"]))
 def test_trees_of_many_leaves_and_more_rows_than_a_block_give_the_same_bits(seed: int, most: int, order: str) -> None:
     trees = forest(seed, most_leaves=most)
     rows = np.resize(drawn_rows(seed, n=40), (BLOCK + 3, N))
@@ -139,6 +139,32 @@ def test_trees_of_many_leaves_and_more_rows_than_a_block_give_the_same_bits(seed
     expected = plain_scores(trees, rows[:40])
     assert np.array_equal(scores, np.resize(expected, BLOCK + 3))
     assert [trees.score(row)[0] for row in rows[:40]] == expected.tolist()
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000), st.lists(st.tuples(st.sampled_from([9, 32]), st.integers(1, 70)), max_size=4))
+def test_forests_of_small_and_large_trees_one_after_the_other_give_the_same_bits(
+    seed: int, sizes: list[tuple[int, int]]
+) -> None:
+    most = [leaves for leaves, many in sizes for _ in range(many)]
+    trees = LeafwiseTrees(tuple(drawn_tree(seed + at, leaves) for at, leaves in enumerate(most)), N)
+    rows = drawn_rows(seed, n=40)
+    assert np.array_equal(trees.score_rows(rows), plain_scores(trees, rows))
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 16, 17, 32]), st.integers(1, 150)), max_size=6))
+def test_words_hold_the_leaves_of_their_trees_and_are_small_where_many_trees_in_a_row_are(
+    sizes: list[tuple[int, int]],
+) -> None:
+    leaves = [n for n, many in sizes for _ in range(many)]
+    runs = _runs(leaves)
+    assert [at for first, last, _ in runs for at in range(first, last)] == list(range(len(leaves)))
+    assert all(one[2] is not two[2] for one, two in itertools.pairwise(runs))
+    for first, last, word in runs:
+        assert max(leaves[first:last]) <= np.dtype(word).itemsize * 8
+        assert word is np.uint32 or last - first >= _FEWEST
+    halves = [1] * _FEWEST + [32] * _FEWEST
+    assert _runs(halves) == [(0, _FEWEST, np.uint16), (_FEWEST, 2 * _FEWEST, np.uint32)]
 
 
 def test_thresholds_between_two_numbers_of_single_precision_keep_their_sides() -> None:

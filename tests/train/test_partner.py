@@ -18,7 +18,17 @@ from fraudctl.split import make_split
 from fraudctl.train import Partner, TrainedModel, fit_project, learn_columns, predict
 from fraudctl.train.model import ModelColumns, make_pool, raw_score
 from fraudctl.train.objective import FoldRows, Objective
-from fraudctl.train.partner import TREES, WEIGHTS, choose_weight, fit_partner, numbers_of, partner_wanted
+from fraudctl.train.partner import (
+    JUDGED,
+    KINDS,
+    TREES,
+    WEIGHTS,
+    choose_partner,
+    fit_forests,
+    mean_of,
+    numbers_of,
+    partner_wanted,
+)
 from fraudctl.workflows.lineage import recipe_facts
 
 lightgbm = pytest.importorskip("lightgbm")
@@ -41,15 +51,26 @@ def rows(frame: pl.DataFrame, columns: ModelColumns) -> np.ndarray:
     return numbers_of(columns, columns.matrix(frame))
 
 
-def fitted(frame: pl.DataFrame, columns: ModelColumns, settings: TrainSection | None = None, shift: float = 0.0) -> str:
+def forests(
+    frame: pl.DataFrame, columns: ModelColumns, settings: TrainSection | None = None, shift: float = 0.0
+) -> dict[str, str]:
     rows = numbers_of(columns, columns.matrix(frame))
     label, settings = frame["label"].to_numpy(), settings or TrainSection(threads=1)
-    return fit_partner(rows, label, weight=None, columns=columns, settings=settings, seed=3, shift=shift)
+    return fit_forests(rows, label, weight=None, columns=columns, settings=settings, seed=3, shift=shift)
+
+
+def fitted(frame: pl.DataFrame, columns: ModelColumns, settings: TrainSection | None = None, shift: float = 0.0) -> str:
+    return mean_of(list(forests(frame, columns, settings, shift).values()))
 
 
 @pytest.fixture(scope="module")
-def partner(frame: pl.DataFrame, columns: ModelColumns) -> Partner:
-    return Partner(fitted(frame, columns), 0.4, columns)
+def texts(frame: pl.DataFrame, columns: ModelColumns) -> dict[str, str]:
+    return forests(frame, columns)
+
+
+@pytest.fixture(scope="module")
+def partner(texts: dict[str, str], columns: ModelColumns) -> Partner:
+    return Partner(mean_of(list(texts.values())), 0.4, columns)
 
 
 def test_it_takes_the_numbers_alone_and_nulls_as_nan(rows: np.ndarray, frame: pl.DataFrame) -> None:
@@ -60,22 +81,35 @@ def test_it_takes_the_numbers_alone_and_nulls_as_nan(rows: np.ndarray, frame: pl
 
 def test_scores_are_lightgbms_to_the_last_bit(partner: Partner, rows: np.ndarray) -> None:
     booster = lightgbm.Booster(model_str=partner.text)
-    assert len(partner.trees.trees) == TREES
+    assert len(partner.trees.trees) == booster.num_trees() == 2 * TREES
     assert np.array_equal(partner.trees.score_rows(rows), booster.predict(rows, raw_score=True))
     odd = np.array([[np.inf, -np.inf, np.nan], [np.nan] * 3, [0, 1e30, 0.5]], dtype=np.float32)
     assert np.array_equal(partner.trees.score_rows(odd), booster.predict(odd, raw_score=True))
 
 
+def test_it_scores_as_the_mean_of_its_forests_which_differ(
+    texts: dict[str, str], partner: Partner, rows: np.ndarray
+) -> None:
+    best, random = (
+        lightgbm.Booster(model_str=texts[name]).predict(rows, raw_score=True) for name in ("best", "random")
+    )
+    assert partner.trees.score_rows(rows) == pytest.approx((best + random) / 2, abs=1e-12)
+    assert np.corrcoef(best, random)[0, 1] < 0.999
+    alone = mean_of([texts["best"]])
+    assert alone == texts["best"]
+    assert np.array_equal(Partner(alone, 0.4, partner.columns).trees.score_rows(rows), best)
+
+
 def test_it_says_each_tree_and_is_the_same_unheard(
-    frame: pl.DataFrame, columns: ModelColumns, partner: Partner
+    frame: pl.DataFrame, columns: ModelColumns, texts: dict[str, str]
 ) -> None:
     rows, heard = numbers_of(columns, columns.matrix(frame)), []
     settings, label = TrainSection(threads=1), frame["label"].to_numpy()
-    text = fit_partner(
+    found = fit_forests(
         rows, label, weight=None, columns=columns, settings=settings, seed=3, watch=heard.append
     )  # fmt: skip
-    assert heard == list(range(1, TREES + 1))
-    assert text == partner.text
+    assert heard == list(range(1, 2 * TREES + 1))
+    assert found == texts
 
 
 def test_contributions_are_lightgbms(partner: Partner, rows: np.ndarray) -> None:
@@ -115,7 +149,7 @@ def test_a_partner_that_is_read_is_proven(partner: Partner) -> None:
     flipped = replace(trees.trees[0], null_left=tuple(not item for item in trees.trees[0].null_left))
     other = Partner(partner.text, 0.4, partner.columns)
     wrong = replace(trees, trees=(flipped, *trees.trees[1:]))
-    wrong.__dict__["_nodes"] = trees._nodes
+    wrong.__dict__["_row_tables"] = trees._row_tables
     other.__dict__["trees"] = wrong
     with pytest.raises(BundleError, match="read differently"):
         other.prove()
@@ -135,7 +169,8 @@ OBJECTIVE = Objective("average_precision", cost_matrix(project().costs))
 
 def test_two_views_of_equal_worth_share_the_score() -> None:
     folds = [judged(4000, seed) for seed in range(3)]
-    choice = choose_weight(OBJECTIVE, *zip(*folds, strict=True), learned=[10, 20, 30])
+    judged_rows, own, theirs = zip(*folds, strict=True)
+    choice = choose_partner(OBJECTIVE, judged_rows, own, [theirs], learned=[10, 20, 30])
     assert choice.weight in (0.4, 0.5, 0.6)
     assert choice.gain is not None
     assert choice.gain.low > 0
@@ -144,7 +179,8 @@ def test_two_views_of_equal_worth_share_the_score() -> None:
 def test_noise_gets_no_share() -> None:
     folds = [judged(2000, seed) for seed in range(3)]
     noise = [np.random.default_rng(100 + seed).normal(size=2000) for seed in range(3)]
-    choice = choose_weight(OBJECTIVE, [fold[0] for fold in folds], [fold[1] for fold in folds], noise, learned=[1] * 3)
+    own = [fold[1] for fold in folds]
+    choice = choose_partner(OBJECTIVE, [fold[0] for fold in folds], own, [noise, own], learned=[1] * 3)
     assert choice.weight == 0.0
     assert choice.gain is not None
     assert choice.gain.value < 0
@@ -159,13 +195,25 @@ def test_folds_count_by_what_their_models_learned_from() -> None:
     def figure(i: int, weight: float) -> float:
         return OBJECTIVE.value(folds[i], (1 - weight) * own[i] + weight * theirs[i])
 
-    choice = choose_weight(OBJECTIVE, folds, own, theirs, learned=[1, 3])
-    gains = [figure(i, 0.5) - figure(i, 0.0) for i in range(2)]
+    choice = choose_partner(OBJECTIVE, folds, own, [theirs], learned=[1, 3])
+    gains = [figure(i, JUDGED) - figure(i, 0.0) for i in range(2)]
     assert gains[0] < 0 < gains[1]
     assert choice.gain is not None
     assert choice.gain.value == pytest.approx((gains[0] + 3 * gains[1]) / 4)
-    alone = choose_weight(OBJECTIVE, folds, own, theirs, learned=[0, 1])
+    assert choice.weight == max(WEIGHTS, key=lambda weight: figure(0, weight) + 9 * figure(1, weight))
+    alone = choose_partner(OBJECTIVE, folds, own, [theirs], learned=[0, 1])
     assert alone.weight == max(WEIGHTS, key=lambda weight: figure(1, weight))
+
+
+def test_the_kind_with_the_best_figure_is_taken_once_the_first_surely_gains() -> None:
+    folds = [judged(4000, seed) for seed in range(3)]
+    rows, own, theirs = zip(*folds, strict=True)
+    noise = [np.random.default_rng(100 + seed).normal(size=4000) for seed in range(3)]
+    better = [(a + b) / 2 for a, b in zip(theirs, (fold.y_true for fold in rows), strict=True)]
+    kinds = [theirs, noise], [theirs, better], [noise, better]
+    found = [choose_partner(OBJECTIVE, rows, own, kind, learned=[1, 2, 3]) for kind in kinds]
+    assert [choice.kind for choice in found] == [0, 1, 0]
+    assert [choice.weight > 0 for choice in found] == [True, True, False]
 
 
 def test_the_library_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +255,8 @@ def test_a_partner_that_helps_is_used_everywhere() -> None:
     assert told.gain is not None
     assert told.gain.low > 0
     assert told.weight == made.partner.weight in WEIGHTS
-    assert (told.trees, told.version) == (TREES, lightgbm.__version__)
+    assert told.thresholds in KINDS
+    assert (told.trees, told.version) == (TREES * len(told.thresholds), lightgbm.__version__)
     own = raw_score(made.model, make_pool(made.columns, frame))
     theirs = made.partner.trees.score_rows(numbers_of(made.columns, made.columns.matrix(frame)))
     assert np.array_equal(predict(made, frame)[0], (1.0 - told.weight) * own + told.weight * theirs)
@@ -216,6 +265,7 @@ def test_a_partner_that_helps_is_used_everywhere() -> None:
     assert alone.partner is None
     assert alone.summary.partner is not None
     assert alone.summary.partner.weight == 0.0
+    assert alone.summary.partner.thresholds == ()
     assert not np.array_equal(made.predictions["y_score"], alone.predictions["y_score"])
 
 

@@ -130,6 +130,7 @@ class OnlineFeatures:
             name: Other(name, features, self.plan, timezone, self.ledger.hashed) for name in features.sources
         }
         self._lookups = self.reader.lookups()
+        self._unanswered = np.full(len(self.plan.places), math.nan)
         self.tracks = {name: self.plan.tracks_of(name) for name in self.plan.inputs}
         self._removed = np.zeros((intake.MOST_REMOVED, 2), np.int64)
         self._entities = [
@@ -485,7 +486,7 @@ class OnlineFeatures:
     def _answered(self, event: Mapping[str, Any]) -> tuple[Seen, OnlineRow]:
         time, row = self.reader.read(event)
         self._advance(time)
-        slots, out = self._slots_of(row), np.full(len(self.plan.places), math.nan)
+        slots, out = self._slots_of(row), self._unanswered.copy()
         ask = answers.answer if time >= self.now else late.answer_late
 
         def asked(program: Array, own: Array, codes: Array, out: Array) -> None:
