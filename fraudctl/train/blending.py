@@ -17,13 +17,14 @@ import polars as pl
 from fraudctl.arrays import FloatArray
 from fraudctl.train.growing import Growing
 from fraudctl.train.partner import (
+    FORESTS,
     KINDS,
     LEAST_FRAUDS,
-    TREES,
     Partner,
     choose_partner,
     fit_forests,
     mean_of,
+    n_trees,
     numbers_of,
     numeric_positions,
     partner_wanted,
@@ -53,7 +54,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Forests:
-    """LightGBM's text of each forest of one fit, by its thresholds, and the columns of its rows."""
+    """LightGBM's text of each forest of one fit, by its name, and the columns of its rows."""
 
     texts: dict[str, str]
     columns: ModelColumns
@@ -135,8 +136,8 @@ class Blending:
             return Blended(scores, unseen, PartnerSummary("lightgbm", None, 0.0, 0, None, self.left_out), None)
         begun = time.monotonic()
         self.progress.stage("fitting the partner")
-        growing = Growing(self.progress, n_fits=len(folds), n_trees=len(KINDS[0]) * TREES, what="fold")
-        fits = [self._fit(fold.train, fold, KINDS[0], growing) for fold in folds]
+        growing = Growing(self.progress, n_fits=len(folds), n_trees=n_trees(tuple(FORESTS)), what="fold")
+        fits = [self._fit(fold.train, fold, tuple(FORESTS), growing) for fold in folds]
         growing.end()
         kinds = [[fit.partner(kind, 0.0) for fit in fits] for kind in KINDS]
         theirs = [[self._scores(one, fold.valid) for one, fold in zip(kind, folds, strict=True)] for kind in kinds]
@@ -167,8 +168,8 @@ class Blending:
             return None, blended.summary
         begun = time.monotonic()
         self.progress.stage("fitting the partner")
-        forests = blended.summary.thresholds
-        growing = Growing(self.progress, n_fits=1, n_trees=len(forests) * TREES, what="partner")
+        forests = blended.summary.forests
+        growing = Growing(self.progress, n_fits=1, n_trees=n_trees(forests), what="partner")
         partner = self._fit(rows, None, forests, growing).partner(forests, blended.summary.weight)
         growing.end()
         self.seconds += time.monotonic() - begun

@@ -1,9 +1,9 @@
 """A LightGBM partner of the CatBoost model: its fit, its share of the log-odds, and whether it is worth having.
 
 Owns the fit (fixed settings, the same bytes for any number of threads), the weight that the folds give it, and the
-value that stands for it in a bundle. A partner is one forest that splits at the best thresholds, or the mean of it and
-of one that splits at the best of random ones, which errs otherwise. It takes numeric features alone; categories stay
-CatBoost's. Scoring needs no LightGBM: its trees are read by `fraudctl.train.leafwise`.
+value that stands for it in a bundle. A partner is the mean of two forests that err differently, one that splits at the
+best thresholds and one that splits at the best of random ones, or one forest of larger trees. It takes numeric features
+alone; categories stay CatBoost's. Scoring needs no LightGBM: its trees are read by `fraudctl.train.leafwise`.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
 
 Settings = dict[str, str | int | float | bool | list[int]]
 
-TREES: Final = 150
-"""Trees of a forest."""
 _SETTINGS: Final[Settings] = {
     "objective": "binary", "max_depth": MOST_FEATURES, "min_data_in_leaf": 50, "lambda_l2": 5.0,
     "bagging_fraction": 0.8, "bagging_freq": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1,
 }  # fmt: skip
 """Small trees in small steps: measured, and not searched."""
-FORESTS: Final[Mapping[str, Settings]] = {
-    "best": {"num_leaves": 31, "learning_rate": 0.05, "feature_fraction": 0.6},
-    "random": {"num_leaves": 15, "learning_rate": 0.08, "feature_fraction": 0.8, "extra_trees": True},
+FORESTS: Final[Mapping[str, tuple[int, Settings]]] = {
+    "best": (100, {"num_leaves": 15, "learning_rate": 0.07, "feature_fraction": 0.6}),
+    "random": (150, {"num_leaves": 15, "learning_rate": 0.08, "feature_fraction": 0.8, "extra_trees": True}),
+    "large": (150, {"num_leaves": 31, "learning_rate": 0.05, "feature_fraction": 0.6}),
 }
-"""Thresholds that a forest takes -> what it has of its own; ``extra_trees`` draws one for each column of a node
-(Geurts, Ernst and Wehenkel, *Extremely randomized trees*, Machine Learning 63, 2006)."""
-KINDS: Final = (tuple(FORESTS), ("best",))
-"""The forests that a partner may be the mean of; the first kind is judged."""
+"""Forest -> its trees and what settings it has of its own. ``extra_trees`` draws one threshold for each column of a
+node (Geurts, Ernst and Wehenkel, *Extremely randomized trees*, Machine Learning 63, 2006)."""
+KINDS: Final = (("best", "random"), ("large",))
+"""The forests that a partner may be the mean of: two for few frauds, one where there are many to learn from. The first
+kind is judged."""
 WEIGHTS: Final = tuple(round(0.1 * k, 1) for k in range(1, 10))
 """Shares of the log-odds that a partner may have."""
 JUDGED: Final = 0.3
@@ -196,7 +196,7 @@ def fit_forests(
     columns: ModelColumns,
     settings: TrainSection,
     seed: int,
-    forests: Sequence[str] = KINDS[0],
+    forests: Sequence[str],
     shift: float = 0.0,
     watch: Callable[[int], object] | None = None,
 ) -> dict[str, str]:
@@ -221,10 +221,12 @@ def fit_forests(
         ways, names = {"increasing": 1, "decreasing": -1}, [columns.names[at] for at in numeric_positions(columns)]
         given["monotone_constraints"] = [ways.get(settings.monotone.get(name, ""), 0) for name in names]
     heavy = None if weight is None else in_events(weight)
-    return {
-        kind: _forest(rows, label, heavy, {**given, **FORESTS[kind]}, shift, _after(watch, at * TREES))
-        for at, kind in enumerate(forests)
-    }
+    texts, before = dict[str, str](), 0
+    for name in forests:
+        trees, own = FORESTS[name]
+        texts[name] = _forest(rows, label, heavy, {**given, **own}, trees, shift, _after(watch, before))
+        before += trees
+    return texts
 
 
 def _after(watch: Callable[[int], object] | None, trees: int) -> list[Callable[..., Any]]:
@@ -232,11 +234,17 @@ def _after(watch: Callable[[int], object] | None, trees: int) -> list[Callable[.
     return [] if watch is None else [lambda now: watch(trees + now.iteration + 1)]
 
 
+def n_trees(forests: Sequence[str]) -> int:
+    """Return the number of trees of some forests."""
+    return sum(FORESTS[name][0] for name in forests)
+
+
 def _forest(
     rows: SingleArray,
     label: NDArray[Any],
     weight: FloatArray | None,
     given: Settings,
+    trees: int,
     shift: float,
     told: list[Callable[..., Any]],
 ) -> str:
@@ -244,7 +252,7 @@ def _forest(
 
     names = [f"f{k}" for k in range(rows.shape[1])]
     data = lightgbm.Dataset(rows, label, weight=weight, feature_name=names, params=given)
-    model = lightgbm.train(given, data, TREES, callbacks=told)
+    model = lightgbm.train(given, data, trees, callbacks=told)
     for leaf in range(model.dump_model(num_iteration=1)["tree_info"][0]["num_leaves"]) if shift else ():
         model.set_leaf_output(0, leaf, model.get_leaf_output(0, leaf) + shift)
     text: str = model.model_to_string(num_iteration=-1)
@@ -346,5 +354,5 @@ def summary_of(choice: PartnerChoice) -> PartnerSummary:
     else:
         reason = f"not surely better with {percent(JUDGED)} of the score"
     gain = None if choice.gain is None else choice.gain.rounded()
-    thresholds = KINDS[choice.kind] if choice.weight > 0 else ()
-    return PartnerSummary("lightgbm", version("lightgbm"), choice.weight, 0, gain, reason, thresholds)
+    forests = KINDS[choice.kind] if choice.weight > 0 else ()
+    return PartnerSummary("lightgbm", version("lightgbm"), choice.weight, 0, gain, reason, forests)

@@ -236,9 +236,9 @@ class PartnerSummary:
     models learned from; null where it was not tried or no fold can judge it."""
     reason: str
     """Why it is used or not."""
-    thresholds: tuple[str, ...] = ()
-    """Thresholds at which its forests split, each with an equal share: ``best``, and ``random`` for the best of random
-    ones; none where it is not used, or in bundles that hold one forest of small trees."""
+    forests: tuple[str, ...] = ()
+    """What it is the mean of: ``best`` and ``random`` (small trees that split at the best thresholds, and at the best
+    of random ones), or ``large`` (larger trees); none where it is not used, and in old bundles."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fraudctl.project.training import TrainSection
 from fraudctl.scoring.blend import Blend, read_trees
 from fraudctl.train import Partner, fit_model, learn_columns, make_pool, params_of, predict, quantize
 from fraudctl.train.model import ModelColumns, raw_score
-from fraudctl.train.partner import TREES, fit_forests, mean_of, numbers_of
+from fraudctl.train.partner import KINDS, fit_forests, mean_of, n_trees, numbers_of
 
 lightgbm = pytest.importorskip("lightgbm")
 
@@ -64,7 +64,7 @@ def made(frame: pl.DataFrame) -> Made:
     pool = quantize(make_pool(columns, frame, label=label))
     model = fit_model(pool, params_of(settings.params), settings=settings, iterations=15, seed=1)
     rows = numbers_of(columns, columns.matrix(frame))
-    texts = fit_forests(rows, label, weight=None, columns=columns, settings=settings, seed=1)
+    texts = fit_forests(rows, label, weight=None, columns=columns, settings=settings, seed=1, forests=KINDS[0])
     return Made(model, columns, Partner(mean_of(list(texts.values())), WEIGHT, columns), Calibrator("none"))
 
 
@@ -90,7 +90,7 @@ def test_scores_are_the_mixture_of_both_libraries_to_the_last_bit(
     assert np.array_equal(blend.score_frame(frame), wanted)
     assert np.array_equal(predict(made, frame)[0], wanted)
     assert blend.n_trees == 15 + len(blend.partner.trees.trees)
-    assert 15 + TREES < blend.n_trees <= 15 + 2 * TREES
+    assert 15 < blend.n_trees <= 15 + n_trees(KINDS[0])
 
 
 def test_one_event_has_the_bits_of_many(blend: Blend, frame: pl.DataFrame) -> None:

@@ -19,13 +19,14 @@ from fraudctl.train import Partner, TrainedModel, fit_project, learn_columns, pr
 from fraudctl.train.model import ModelColumns, make_pool, raw_score
 from fraudctl.train.objective import FoldRows, Objective
 from fraudctl.train.partner import (
+    FORESTS,
     JUDGED,
     KINDS,
-    TREES,
     WEIGHTS,
     choose_partner,
     fit_forests,
     mean_of,
+    n_trees,
     numbers_of,
     partner_wanted,
 )
@@ -56,7 +57,9 @@ def forests(
 ) -> dict[str, str]:
     rows = numbers_of(columns, columns.matrix(frame))
     label, settings = frame["label"].to_numpy(), settings or TrainSection(threads=1)
-    return fit_forests(rows, label, weight=None, columns=columns, settings=settings, seed=3, shift=shift)
+    return fit_forests(
+        rows, label, weight=None, columns=columns, settings=settings, seed=3, forests=KINDS[0], shift=shift
+    )
 
 
 def fitted(frame: pl.DataFrame, columns: ModelColumns, settings: TrainSection | None = None, shift: float = 0.0) -> str:
@@ -81,7 +84,7 @@ def test_it_takes_the_numbers_alone_and_nulls_as_nan(rows: np.ndarray, frame: pl
 
 def test_scores_are_lightgbms_to_the_last_bit(partner: Partner, rows: np.ndarray) -> None:
     booster = lightgbm.Booster(model_str=partner.text)
-    assert len(partner.trees.trees) == booster.num_trees() == 2 * TREES
+    assert len(partner.trees.trees) == booster.num_trees() == n_trees(KINDS[0]) == 250
     assert np.array_equal(partner.trees.score_rows(rows), booster.predict(rows, raw_score=True))
     odd = np.array([[np.inf, -np.inf, np.nan], [np.nan] * 3, [0, 1e30, 0.5]], dtype=np.float32)
     assert np.array_equal(partner.trees.score_rows(odd), booster.predict(odd, raw_score=True))
@@ -106,9 +109,9 @@ def test_it_says_each_tree_and_is_the_same_unheard(
     rows, heard = numbers_of(columns, columns.matrix(frame)), []
     settings, label = TrainSection(threads=1), frame["label"].to_numpy()
     found = fit_forests(
-        rows, label, weight=None, columns=columns, settings=settings, seed=3, watch=heard.append
+        rows, label, weight=None, columns=columns, settings=settings, seed=3, forests=KINDS[0], watch=heard.append
     )  # fmt: skip
-    assert heard == list(range(1, 2 * TREES + 1))
+    assert heard == list(range(1, n_trees(KINDS[0]) + 1))
     assert found == texts
 
 
@@ -121,7 +124,8 @@ def test_contributions_are_lightgbms(partner: Partner, rows: np.ndarray) -> None
 def test_the_text_does_not_depend_on_threads(
     frame: pl.DataFrame, columns: ModelColumns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fraudctl.train.partner.TREES", 5)
+    few = {name: (5, own) for name, (_, own) in FORESTS.items()}
+    monkeypatch.setattr("fraudctl.train.partner.FORESTS", few)
     monkeypatch.setattr("fraudctl.train.partner._MANY_ROWS", 0)
     one, two = (fitted(frame.head(800), columns, TrainSection(threads=threads)) for threads in (1, 2))
     assert one == two
@@ -255,8 +259,8 @@ def test_a_partner_that_helps_is_used_everywhere() -> None:
     assert told.gain is not None
     assert told.gain.low > 0
     assert told.weight == made.partner.weight in WEIGHTS
-    assert told.thresholds in KINDS
-    assert (told.trees, told.version) == (TREES * len(told.thresholds), lightgbm.__version__)
+    assert told.forests in KINDS
+    assert (told.trees, told.version) == (n_trees(told.forests), lightgbm.__version__)
     own = raw_score(made.model, make_pool(made.columns, frame))
     theirs = made.partner.trees.score_rows(numbers_of(made.columns, made.columns.matrix(frame)))
     assert np.array_equal(predict(made, frame)[0], (1.0 - told.weight) * own + told.weight * theirs)
@@ -265,7 +269,7 @@ def test_a_partner_that_helps_is_used_everywhere() -> None:
     assert alone.partner is None
     assert alone.summary.partner is not None
     assert alone.summary.partner.weight == 0.0
-    assert alone.summary.partner.thresholds == ()
+    assert alone.summary.partner.forests == ()
     assert not np.array_equal(made.predictions["y_score"], alone.predictions["y_score"])
 
 
