@@ -47,7 +47,7 @@ class SampleData:
     truth: pl.DataFrame
 
 
-STEPS = 16
+STEPS = 17
 """How often `generate` says what comes next."""
 
 

@@ -188,9 +188,14 @@ class Engine:
         for name in dict.fromkeys(name for spec in specs for name in spec.grouped_by):
             self.codes(name)
 
-    def prepare(self, *entities: str) -> None:
-        """Group the events by entity, with all that every feature needs of it."""
+    def prepare(self, *entities: str, watch: Callable[[str], object]) -> None:
+        """Group the events by entity, with all that every feature needs of it; ``watch`` is called before each step."""
+        for name in entities if entities != (_EVERYONE,) and entities not in self._queries else ():
+            watch(f"ids of {name}")
+            self.codes(name)
+        watch(f"events by {' and '.join(entities)}")
         found = self.queries(*entities)
+        watch(f"places of events by {' and '.join(entities)}")
         _ = found.strips, found.nowhere
 
     def label_history(self, queries: Queries) -> Labels:

@@ -48,24 +48,26 @@ def run(engine: Engine, *, progress: Progress | None = None) -> None:
     left_out = built_in(features)
     wanted = [[name for name in stage if name not in left_out] for stage in features.stages]
     stages = [_by_grouping(units([features[name] for name in stage])) for stage in wanted if stage]
-    tell = _teller(len(features.steps) - len(left_out), progress)
+    tell = _Teller(len(features.steps) - len(left_out), progress)
     if engine.asked.height <= _MOST_SIDE_BY_SIDE and engine.workers.threads > 1:
         _side_by_side(engine, stages, tell)
     else:
         _one_by_one(engine, [group for stage in stages for group in stage], tell)
 
 
-def _teller(n_steps: int, progress: Progress | None) -> Callable[[Unit], None]:
-    """Return a function that reports a finished unit, of so many features in all, to ``progress``."""
-    done = 0
+class _Teller:
+    """Reports finished units, of so many features in all, and what is done meanwhile, to ``progress``."""
 
-    def tell(unit: Unit) -> None:
-        nonlocal done
-        done += len(unit)
-        if progress is not None:
-            progress(unit[0].name, done, n_steps)
+    def __init__(self, n_steps: int, progress: Progress | None) -> None:
+        self._n_steps, self._progress, self._done = n_steps, progress, 0
 
-    return tell
+    def unit(self, unit: Unit) -> None:
+        self._done += len(unit)
+        self.step(unit[0].name)
+
+    def step(self, name: str) -> None:
+        if self._progress is not None:
+            self._progress(name, self._done, self._n_steps)
 
 
 def _by_grouping(found: list[Unit]) -> list[list[Unit]]:
@@ -75,7 +77,7 @@ def _by_grouping(found: list[Unit]) -> list[list[Unit]]:
     return list(out.values())
 
 
-def _side_by_side(engine: Engine, stages: list[list[list[Unit]]], tell: Callable[[Unit], None]) -> None:
+def _side_by_side(engine: Engine, stages: list[list[list[Unit]]], tell: _Teller) -> None:
     """Compute the groups of each stage at the same time; the calling thread tells of each unit when it is done."""
     finished: SimpleQueue[Unit | None] = SimpleQueue()
     with ThreadPoolExecutor(engine.workers.threads) as pool:
@@ -85,7 +87,7 @@ def _side_by_side(engine: Engine, stages: list[list[list[Unit]]], tell: Callable
                 future.add_done_callback(lambda _: finished.put(None))
             for _ in running:
                 while (unit := finished.get()) is not None:
-                    tell(unit)
+                    tell.unit(unit)
             for future in running:
                 future.result()
 
@@ -96,16 +98,25 @@ def _compute(engine: Engine, group: list[Unit], tell: Callable[[Unit], None]) ->
         tell(unit)
 
 
-def _one_by_one(engine: Engine, groups: list[list[Unit]], tell: Callable[[Unit], None]) -> None:
+def _one_by_one(engine: Engine, groups: list[list[Unit]], tell: _Teller) -> None:
     needed = [grouping(group[0]) for group in groups]
     ahead: Future[object] | None = None
+    steps: SimpleQueue[str | None] = SimpleQueue()
     with ThreadPoolExecutor(1) as pool:
         for number, group in enumerate(groups):
             if ahead is not None:
-                ahead.result()
+                _wait(ahead, steps, tell)
             following = needed[number + 1] if number + 1 < len(needed) else ()
-            ahead = pool.submit(engine.prepare, *following) if following else None
+            ahead = pool.submit(engine.prepare, *following, watch=steps.put) if following else None
             for unit in group:
                 engine.compute(unit)
-                tell(unit)
+                tell.unit(unit)
             engine.forget(needed[number], needed[number + 1 :])
+
+
+def _wait(ahead: Future[object], steps: SimpleQueue[str | None], tell: _Teller) -> None:
+    """Wait for a grouping, and tell of its steps as they begin."""
+    ahead.add_done_callback(lambda _: steps.put(None))
+    while (step := steps.get()) is not None:
+        tell.step(step)
+    ahead.result()

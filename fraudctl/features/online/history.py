@@ -54,8 +54,7 @@ def take_history(
     progress("columns", 1, 4)
     state.texts.take_all(table, times)
     own, codes = _brought(state.plan.inputs[""], table, state.timezone)
-    progress("ids", 1, 4)
-    slots = _event_slots(state, frame, times)
+    slots = _event_slots(state, frame, times, lambda what: progress(what, 1, 4))
     before = int(np.searchsorted(times, until))
     layout, links = state.plan.layout, state.plan.links
     tracks, decays, hops = state.tracks[""], state.plan.decays, state.plan.hops
@@ -76,7 +75,7 @@ def take_history(
     progress("outcomes", 3, 4)
     for name, source in sources.items():
         if name in state.others:
-            _take_source(state, name, source, until)
+            _take_source(state, name, source, until, partial(_ids_told, lambda what: progress(what, 3, 4), name))
     progress("other tables", 4, 4)
 
 
@@ -176,7 +175,7 @@ def codes_of(values: pl.Series) -> Array:
 # ---------------------------------------------------------------- slots
 
 
-def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array) -> Array:
+def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array, watch: Callable[[str], None]) -> Array:
     """Return each event's slots, (n, n_spaces), after making them; NULL where nothing of an old event counts any more.
 
     An event still counts for an entity whose windows reach its time or that of its outcome, or while its outcome may
@@ -191,16 +190,23 @@ def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array) -> Ar
             values = frame[space.names[0]]
             within, labels_within = state.plan.lookback.of(space.names[0])
             counts = may_come | (times > until - within) | ((arrived > until - labels_within) & (labels_within > 0))
-            out[:, number] = _slots(state, number, values if space.kept else values.set(pl.Series(~counts), None))
+            values = values if space.kept else values.set(pl.Series(~counts), None)
+            out[:, number] = _slots(state, number, values, partial(_ids_told, watch, space.names[0]))
     if len(state.pairs):
-        _make_pairs(state, out)
+        _make_pairs(state, out, lambda n: watch(f"pairs of {whole(n)} events"))
     return out
 
 
-def _make_pairs(state: OnlineFeatures, slots: Array) -> None:
+def _ids_told(watch: Callable[[str], None], entity: str, n: int) -> None:
+    watch(f"{whole(n)} ids of {entity}")
+
+
+def _make_pairs(state: OnlineFeatures, slots: Array, tell: Tell) -> None:
     """Write the pairs of all events, a part at a time, so that the index grows with them."""
     for start in range(0, len(slots), _PART):
         stop = min(start + _PART, len(slots))
+        if start % _TOLD == 0:
+            tell(start)
         index = state.pair_index.require(state.heap, (stop - start) * len(state.pairs))
         at = pairs.make_all(state.heap, index, state.pairs, slots, start, stop)
         while at < stop:
@@ -208,17 +214,21 @@ def _make_pairs(state: OnlineFeatures, slots: Array) -> None:
             at = pairs.make_all(state.heap, index, state.pairs, slots, at, stop)
 
 
-def _slots(state: OnlineFeatures, number: int, values: pl.Series) -> Array:
+def _slots(state: OnlineFeatures, number: int, values: pl.Series, tell: Tell) -> Array:
     """Return the slot of each value, NULL for null; slots that are not there are made."""
+    tell(0)
     there = state.slots[number]
     unique = values.unique(maintain_order=True).drop_nulls()
-    new = [value for value in unique.to_list() if value not in there] if there else unique.to_list()
+    every = unique.to_list()
+    new = [value for value in every if value not in there] if there else every
     made = np.zeros(len(new), np.int64)
     layout, space = state.plan.layout, state.spaces_at[number]
-    _in_full(state, len(new), lambda at: arena.new_slots(state.heap, layout, space, made, at))
+    _in_parts(state, len(new), lambda stop, at: arena.new_slots(state.heap, layout, space, made[:stop], at), tell)
+    tell(len(new))
     there.add_all(new, made.tolist())
-    slots = pl.DataFrame({"value": unique, "slot": [there[value] for value in unique.to_list()]}, strict=False)
-    slots = slots.with_columns(pl.col("slot").cast(pl.Int64), pl.col("value").cast(values.dtype))
+    of = made if new is every else np.array([there[value] for value in every], dtype=np.int64)
+    slots = pl.DataFrame({"value": unique, "slot": of}).with_columns(pl.col("value").cast(values.dtype))
+    tell(len(every))
     found = values.to_frame("value").join(slots, on="value", how="left", maintain_order="left")["slot"]
     return found.fill_null(arena.NULL).to_numpy()
 
@@ -334,7 +344,7 @@ def _take_verdicts(
     verdicts.silent = max(0, int(np.searchsorted(times, until - max(delay, 1), side="right")) + number)
 
 
-def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int) -> None:
+def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int, tell: Tell) -> None:
     """Add the rows of another table that later events may see, and schedule rows that are not usable yet."""
     usable = _micros(source["usable_time"])
     known = usable < until
@@ -346,7 +356,7 @@ def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: 
     slots = np.full((len(rows), len(state.plan.spaces)), arena.NULL, np.int64)
     for number, space in enumerate(state.plan.spaces):
         if len(space.names) == 1 and space.names[0] in recent.columns:
-            slots[:, number] = _slots(state, number, recent[space.names[0]])
+            slots[:, number] = _slots(state, number, recent[space.names[0]], tell)
     layout, tracks = state.plan.layout, state.tracks[name]
     _in_full(
         state,
