@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -27,13 +26,10 @@ from typing import Final, NamedTuple
 from fraudctl.errors import BundleError
 
 MAGIC: Final = b"fraudctl log 2\n"
-MAGIC_1: Final = b"fraudctl log 1\n"
-"""Of the format before: records with length and CRC-32, not chained. It is read, and never written."""
 DIGEST: Final = 8
 NO_DIGEST: Final = bytes(DIGEST)
 _HEAD: Final = struct.Struct("<IIQ8s8s8s")
 _LENGTH: Final = struct.Struct("<I")
-_FRAME_1: Final = struct.Struct("<II")
 _COUNTED_FROM: Final = 8
 """Bytes of a header before those that its size counts."""
 _FILLING: Final = b"\xa5\xa5\xa5\xa5"
@@ -81,7 +77,7 @@ class Segment:
     Attributes
     ----------
     number
-        Its own number; None in the format before, which does not say.
+        Its own number.
     begin, end
         Positions before its first and after its last sound record.
     records
@@ -90,7 +86,7 @@ class Segment:
         Bytes up to the end of the last sound batch; what follows is a torn batch.
     """
 
-    number: int | None
+    number: int
     begin: Position
     end: Position
     records: list[bytes] = field(default_factory=list)
@@ -169,13 +165,12 @@ def parse(
     BundleError
         It has another format.
     """
-    if content.startswith(MAGIC_1):
-        return _parse_1(content, name, last=last, after=after or Position(0, NO_DIGEST))
     if not content.startswith(MAGIC):
         if not content.startswith(MAGIC[:-2]):
             raise DamagedLogError(name, 0, "it does not say which format it has")
         msg = f"{name} is not a log that this version of fraudctl can read"
-        raise BundleError(msg, hint="use the version that wrote it, or build the state again from history")
+        hint = "use the version that wrote it, or build the state again from history: `fraudctl state build --force`"
+        raise BundleError(msg, hint=hint)
     segment, at = _opened(content, name)
     if number is not None and segment.number != number:
         raise DamagedLogError(name, len(MAGIC), f"it is segment {segment.number}, under the name of another")
@@ -292,32 +287,3 @@ def salvage(content: bytes, name: str, *, after: Position) -> tuple[Segment, lis
         segment.end, at = Position(head.first + head.count - 1, head.chain), stop
     segment.size = len(content)
     return segment, left_out
-
-
-# ---------------------------------------------------------------- the format before
-
-
-def _parse_1(content: bytes, name: str, *, last: bool, after: Position) -> Segment:
-    """Read a segment of the format before: only a cut at its end, with nothing sound behind it, is a torn record."""
-    segment = Segment(None, after, after)
-    at = len(MAGIC_1)
-    while at < len(content):
-        end = _end_1(content, at)
-        if end is None:
-            if last and not any(_end_1(content, place) for place in range(at + 1, len(content))):
-                break
-            raise DamagedLogError(name, at, "a record does not have its checksum")
-        segment.records.append(content[at + _FRAME_1.size : end])
-        at = end
-    segment.size = at
-    chain = _digest(after.chain + content[:at])
-    segment.end = Position(after.sequence + len(segment.records), chain)
-    return segment
-
-
-def _end_1(content: bytes, at: int) -> int | None:
-    if at + _FRAME_1.size > len(content):
-        return None
-    size, crc = _FRAME_1.unpack_from(content, at)
-    end: int = at + _FRAME_1.size + size
-    return end if size and end <= len(content) and zlib.crc32(content[at + _FRAME_1.size : end]) == crc else None

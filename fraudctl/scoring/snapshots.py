@@ -10,7 +10,6 @@ write its SHA-256 as well.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,7 @@ import xxhash
 from fraudctl.disk.files import Folder
 from fraudctl.disk.mapped import PAGE, mapped
 from fraudctl.errors import BundleError
-from fraudctl.scoring.log import NO_DIGEST, Position
+from fraudctl.scoring.log import Position
 
 Part = bytes | npt.NDArray[np.int64]
 """A part of a snapshot: bytes, or an array of words, which is written and read without a copy."""
@@ -37,19 +36,7 @@ Entry = tuple[str, int, str]
 """A part in a head: its name, bytes, and whether it is bytes or words."""
 
 
-class _Digest(Protocol):
-    """A hash that is given its bytes piece by piece."""
-
-    def update(self, content: bytes | memoryview, /) -> None: ...
-
-    def digest(self) -> bytes: ...
-
-
 _SNAPSHOT: Final = b"fraudctl state 4\n"
-_SNAPSHOT_3: Final = b"fraudctl state 3\n"
-_SNAPSHOT_2: Final = b"fraudctl state 2\n"
-_SNAPSHOT_1: Final = b"fraudctl state 1\n"
-"""Of the formats before: SHA-256 of blocks in 3; parts that are all bytes in 2; 1 does not say up to where it goes."""
 _BLOCK: Final = 8 << 20
 """Bytes of a part that have a digest of their own: blocks are verified side by side."""
 _CHUNK: Final = 1 << 20
@@ -171,8 +158,7 @@ def read_snapshot(folder: Path, number: int, tell: Told | None = None) -> Snapsh
     try:
         with path.open("rb", buffering=0) as file:
             head = _head_of(path, file)
-            read = _read if head.format == _SNAPSHOT else _read_before
-            return Snapshot(read(path, file, head, tell or (lambda _done, _all: None)), head.position)
+            return Snapshot(_read(path, file, head, tell or (lambda _done, _all: None)), head.position)
     except OSError as error:
         raise missing(path, error) from error
 
@@ -224,7 +210,7 @@ def _read_ahead(handle: int, at: int) -> None:
         os.posix_fadvise(handle, at, _BLOCK, os.POSIX_FADV_WILLNEED)
 
 
-def _fill(path: Path, handle: int, at: int, into: memoryview, digest: _Digest) -> None:
+def _fill(path: Path, handle: int, at: int, into: memoryview, digest: xxhash.xxh3_128) -> None:
     """Read the bytes at a place of a file to where they stay, and add them to a digest."""
     done = 0
     while done < len(into):
@@ -233,23 +219,6 @@ def _fill(path: Path, handle: int, at: int, into: memoryview, digest: _Digest) -
             raise _changed(path)
         digest.update(into[done : done + n])
         done += n
-
-
-def _read_before(path: Path, file: FileIO, head: _SnapshotHead, _tell: Told) -> dict[str, Part]:
-    """Read a file of a format before, whose parts follow each other: see `_SNAPSHOT_1`."""
-    digest, parts = hashlib.sha256(head.content), dict[str, Part]()
-    for at, (name, length, kind) in zip(head.places, head.entries, strict=True):
-        words = np.empty(-(-length // 8), "<i8")
-        view = _view(words)[:length]
-        for start, stop in _ranges(length, _BLOCK):
-            block = hashlib.sha256() if head.format == _SNAPSHOT_3 else digest
-            _fill(path, file.fileno(), at + start, view[start:stop], block)
-            if block is not digest:
-                digest.update(block.digest())
-        parts[name] = bytes(view) if kind == "bytes" else words.astype(np.int64, copy=False)
-    if os.pread(file.fileno(), _SHA, head.end) != digest.digest():
-        raise _changed(path)
-    return parts
 
 
 def _changed(path: Path) -> BundleError:
@@ -300,9 +269,8 @@ def read_snapshot_position(folder: Path, number: int) -> Position:
 
 @dataclass(frozen=True)
 class _SnapshotHead:
-    """What a snapshot says of itself: its format, the bytes before its parts, what they are and where they begin."""
+    """What a snapshot says of itself: the bytes before its parts, what these are and where they begin."""
 
-    format: bytes
     content: bytes
     entries: list[Entry]
     places: list[int]
@@ -329,28 +297,22 @@ def _head_of(path: Path, file: FileIO) -> _SnapshotHead:
 
 def _parsed_head(path: Path, content: bytes) -> _SnapshotHead:
     end = content.find(b"\n", len(_SNAPSHOT)) + 1
-    found = next(
-        (line for line in (_SNAPSHOT, _SNAPSHOT_3, _SNAPSHOT_2, _SNAPSHOT_1) if content.startswith(line)), None
-    )
-    if found is None:
+    if not content.startswith(_SNAPSHOT):
         msg = f"{path} is not a state that this version of fraudctl can read"
         raise BundleError(msg, hint=f"use the version that wrote it, or {BUILD}")
     try:
-        about, position = json.loads(content[len(found) : end]), Position(0, NO_DIGEST)
-        if found != _SNAPSHOT_1:
-            position = Position(int(about["sequence"]), bytes.fromhex(about["chain"]))
-        entries = _entries(about if found == _SNAPSHOT_1 else about["parts"])
+        about = json.loads(content[len(_SNAPSHOT) : end])
+        position = Position(int(about["sequence"]), bytes.fromhex(about["chain"]))
+        entries = _entries(about["parts"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         msg = f"{path} was changed: its head cannot be read"
         raise BundleError(msg, hint=BUILD) from error
-    ends = itertools.accumulate((size for _, size, _ in entries), initial=end)
-    places = _places(end, entries) if found == _SNAPSHOT else list(ends)[:-1]
-    return _SnapshotHead(found, content[:end], entries, places, position)
+    return _SnapshotHead(content[:end], entries, _places(end, entries), position)
 
 
 def _entries(found: Any) -> list[Entry]:
-    """Return the list of parts in a head; older ones, which do not say of what kind they are, are bytes."""
-    entries = [(str(name), int(size), str(kind[0] if kind else "bytes")) for name, size, *kind in found]
+    """Return the list of parts in a head."""
+    entries = [(str(name), int(size), str(kind)) for name, size, kind in found]
     if any(size < 0 or kind not in {"bytes", "words"} or (kind == "words" and size % 8) for _, size, kind in entries):
         msg = "no such part"
         raise ValueError(msg)

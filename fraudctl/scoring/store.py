@@ -155,8 +155,6 @@ class Store:
             self.notes.append(f"cut {cut} bytes of an unfinished record from the end of the log; it was never answered")
             os.ftruncate(self._log, newest.size)
         self._open_mark()
-        if newest.number is None:
-            self.rotate()
 
     def _finish_replacing(self) -> None:
         """Rename the segment of a snapshot if the process that replaced the state died before doing so."""

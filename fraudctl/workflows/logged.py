@@ -121,16 +121,14 @@ def _in_log(folder: Path) -> dict[int, pl.DataFrame]:
     """Return the decisions of the log segments after the snapshot, by segment."""
     from fraudctl.scoring import wire
     from fraudctl.scoring.live import Definition
-    from fraudctl.scoring.saved import latest, read_state
+    from fraudctl.scoring.saved import read_state
     from fraudctl.scoring.snapshots import bytes_of, read_part
     from fraudctl.workflows.decision_files import decision_rows
 
     snapshot, segments = read_state(folder, read=partial(read_part, name="about"))
     about = wire.loads(bytes_of(snapshot.parts, "about"))
     definitions = {item["digest"]: Definition(**item) for item in about["definitions"]}
-    first = latest(folder)
-    numbers = [first + at if item.number is None else item.number for at, item in enumerate(segments)]
-    return {number: decision_rows(item, definitions) for number, item in zip(numbers, segments, strict=True)}
+    return {item.number: decision_rows(item, definitions) for item in segments}
 
 
 def replayed_values(folder: Path, names: Sequence[str]) -> pl.DataFrame | None:

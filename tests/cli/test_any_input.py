@@ -141,7 +141,7 @@ SPOILED: dict[str, Callable[[Path], None]] = {
     "SQL: odd": _column("cast('x' as int) / 0"),
     "state: empty": _state(b""),
     "state: rubbish": _state(b"\x00" * 300),
-    "state: long": _state(b"fraudctl state 1\n" + b"[" * 100_000),
+    "state: long": _state(b"fraudctl state 4\n" + b"[" * 100_000),
     "bundle: empty": _bundle(b""),
     "bundle: deep": _bundle(b"[" * 100_000),
     "bundle: list": _bundle(b"[]"),
