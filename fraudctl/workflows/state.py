@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fraudctl.errors import BundleError, DataError, UsageError
-from fraudctl.progress import Progress, Silent
+from fraudctl.progress import Progress, Silent, Steps
 from fraudctl.workflows.decision_files import export_decisions, roll
 from fraudctl.workflows.score import Model, read_entries, read_sources
 from fraudctl.workflows.slots import taken_by_history
@@ -136,7 +136,8 @@ def _history_of(
     progress.stage("Reading history")
     table = open_new(history, decider.project, decider.schema, carried=carried, what="--history")
     entries = read_entries(model, sources)
-    return events_of(None, table, decider.project, carried=carried, entries=entries)
+    watch = Steps(progress, 4).begin
+    return events_of(None, table, decider.project, carried=carried, entries=entries, watch=watch)
 
 
 def open_live(

@@ -177,7 +177,8 @@ class Engine:
                 codes = joint_codes(self.codes(entities[0]), self.codes(entities[1]))
             else:
                 codes = self.codes(entities[0])
-            self._queries[entities] = queries_of(*codes, self.times, workers=self.workers, asking=self.asking)
+            quiet = Workers(self.workers.threads)  # also called ahead, beside a pass that tells of its rows
+            self._queries[entities] = queries_of(*codes, self.times, workers=quiet, asking=self.asking)
         return self._queries[entities]
 
     def look(self) -> None:

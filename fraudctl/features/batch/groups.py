@@ -28,6 +28,8 @@ _LEAST_SHARED = 20_000
 """Fewer rows are not worth a second thread."""
 _SHARES = 4
 """Shares of the work for each thread: who is done early, or was held up, takes what is left."""
+_MOST_A_SHARE = 1 << 20
+"""Rows of a share, about: of more rows there are more shares."""
 _STRIP_BITS = 14
 _MOST_STRIPS = 2048
 
@@ -125,24 +127,43 @@ class Labels:
     replaced: Array | None = None
 
 
+def _untold(_done: int, _total: int) -> None:
+    """Report nothing."""
+
+
 @dataclass(frozen=True)
 class Workers:
-    """Threads that share the groups among them."""
+    """Threads that share the groups among them; ``told`` is called with the rows that are done, and all, of a pass."""
 
     threads: int
+    told: Callable[[int, int], object] = _untold
 
     def run(self, starts: Array, work: Callable[[int, int], None]) -> None:
         """Call ``work(first group, last group)`` on shares with about as many rows each."""
         n_groups = len(starts) - 1
-        edges = np.searchsorted(starts, np.linspace(0, starts[-1], self.threads * _SHARES + 1)[1:-1])
+        edges = np.searchsorted(starts, np.linspace(0, starts[-1], self._n_shares(starts[-1]) + 1)[1:-1])
         cuts = np.unique(np.clip(np.concatenate([[0], edges, [n_groups]]), 0, n_groups)).tolist()
         shares = list(itertools.pairwise(cuts))
-        if self.threads == 1 or len(shares) == 1 or starts[-1] < _LEAST_SHARED:
+        if len(shares) < 2 or starts[-1] < _LEAST_SHARED:
             work(0, n_groups)
             return
+        self._do(shares, work, starts[cuts[1:]].tolist())
+
+    def _n_shares(self, n: int) -> int:
+        """Return in how many shares so many rows are cut: of many, each is a step of progress."""
+        return max(self.threads * _SHARES, int(n) // _MOST_A_SHARE)
+
+    def _do(self, shares: Sequence[tuple[int, int]], work: Callable[[int, int], None], ends: Sequence[int]) -> None:
+        """Do all shares, and tell of the rows at which each of them ends."""
+        if self.threads == 1:
+            for share, end in zip(shares, ends, strict=True):
+                work(*share)
+                self.told(end, ends[-1])
+            return
         with ThreadPoolExecutor(self.threads) as pool:
-            for future in [pool.submit(work, *share) for share in shares]:
+            for future, end in zip([pool.submit(work, *share) for share in shares], ends, strict=True):
                 future.result()
+                self.told(end, ends[-1])
 
     def each(self, work: Callable[[int], _R], numbers: Sequence[int]) -> list[_R]:
         """Call ``work`` with each of the numbers, and give what it gave in their order."""
@@ -151,15 +172,13 @@ class Workers:
 
     def spread(self, n: int, work: Callable[[int, int], None], *, step: int = 1) -> None:
         """Call ``work(first, last)`` on equal shares of n rows that begin at multiples of ``step``."""
-        each = math.ceil(math.ceil(n / (self.threads * _SHARES)) / step) * step
+        each = math.ceil(math.ceil(n / self._n_shares(n)) / step) * step
         shares = [(start, min(start + each, n)) for start in range(0, n, max(each, 1))]
-        if self.threads == 1 or len(shares) < 2 or n < _LEAST_SHARED:
+        if len(shares) < 2 or n < _LEAST_SHARED:
             for share in shares:
                 work(*share)
             return
-        with ThreadPoolExecutor(self.threads) as pool:
-            for future in [pool.submit(work, *share) for share in shares]:
-                future.result()
+        self._do(shares, work, [stop for _, stop in shares])
 
 
 def gathered(values: Array, rows: Array, workers: Workers) -> Array:

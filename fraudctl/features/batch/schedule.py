@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from fraudctl.features.batch.groups import Workers
 from fraudctl.features.batch.hooks import BATCH
 from fraudctl.features.batch.journeys import built_in
 from fraudctl.features.meaning.definition import Feature
+from fraudctl.text.figures import whole
 
 if TYPE_CHECKING:
     from fraudctl.features.batch.engine import Engine
@@ -65,6 +68,10 @@ class _Teller:
         self._done += len(unit)
         self.step(unit[0].name)
 
+    def rows(self, unit: Unit, done: int, _total: int) -> None:
+        """Tell how many rows a pass for a unit has done; one pass follows the other."""
+        self.step(f"{whole(done)} rows, {unit[0].name}")
+
     def step(self, name: str) -> None:
         if self._progress is not None:
             self._progress(name, self._done, self._n_steps)
@@ -109,6 +116,7 @@ def _one_by_one(engine: Engine, groups: list[list[Unit]], tell: _Teller) -> None
             following = needed[number + 1] if number + 1 < len(needed) else ()
             ahead = pool.submit(engine.prepare, *following, watch=steps.put) if following else None
             for unit in group:
+                engine.workers = Workers(engine.workers.threads, partial(tell.rows, unit))
                 engine.compute(unit)
                 tell.unit(unit)
             engine.forget(needed[number], needed[number + 1 :])

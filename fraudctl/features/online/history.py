@@ -26,13 +26,14 @@ from fraudctl.features.online.state import OnlineFeatures
 from fraudctl.features.online.tracks import COSINE, LABELS, MINUTE, SINE, Inputs
 from fraudctl.features.online.values import code_of
 from fraudctl.features.online.verdicts import Verdicts
+from fraudctl.progress import Watch
 from fraudctl.text.figures import whole
 
 Progress = Callable[[str, int, int], None]
-Tell = Callable[[int], None]
+Tell = Callable[[int], object]
 """Told how many rows of a part of the work are done."""
 _PART = 1 << 16
-_TOLD = 1 << 20
+_TOLD = 1 << 18
 """Events, ids or outcomes after which is told how many were taken in."""
 
 
@@ -50,10 +51,10 @@ def take_history(
         return
     times = _micros(frame["event_time"])
     until = int(times[-1])
-    table = _with_features(state, frame, sources)
+    table = _with_features(state, frame, sources, lambda name, _done, _of: progress(name, 0, 4))
     progress("columns", 1, 4)
     state.texts.take_all(table, times)
-    own, codes = _brought(state.plan.inputs[""], table, state.timezone)
+    own, codes = _brought(state.plan.inputs[""], table, state.timezone, lambda n: progress(f"{n} columns", 1, 4))
     slots = _event_slots(state, frame, times, lambda what: progress(what, 1, 4))
     before = int(np.searchsorted(times, until))
     layout, links = state.plan.layout, state.plan.links
@@ -75,7 +76,7 @@ def take_history(
     progress("outcomes", 3, 4)
     for name, source in sources.items():
         if name in state.others:
-            _take_source(state, name, source, until, partial(_ids_told, lambda what: progress(what, 3, 4), name))
+            _take_source(state, name, source, until, lambda what: progress(what, 3, 4))
     progress("other tables", 4, 4)
 
 
@@ -102,7 +103,9 @@ def _in_parts(state: OnlineFeatures, n: int, take: Callable[[int, int], int], te
 # ---------------------------------------------------------------- columns
 
 
-def _with_features(state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def _with_features(
+    state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[str, pl.DataFrame], progress: Progress
+) -> pl.DataFrame:
     """Return the frame with the features that go into logs, each as of its event."""
     inputs = state.plan.inputs[""]
     used = {*inputs.numbers, *inputs.codes, *(name for expr in inputs.wheres.values() for name in expr.columns)}
@@ -124,7 +127,7 @@ def _with_features(state: OnlineFeatures, frame: pl.DataFrame, sources: Mapping[
         stages=tuple(kept for stage in state.features.stages if (kept := tuple(n for n in stage if n in closure))),
     )
     events = Events(frame, frame["event_time"][-1], 0)
-    return build(events, fewer, timezone=state.timezone, sources=sources)
+    return build(events, fewer, timezone=state.timezone, sources=sources, progress=progress)
 
 
 def _is_column(features: FeatureSet, name: str) -> bool:
@@ -133,7 +136,7 @@ def _is_column(features: FeatureSet, name: str) -> bool:
     return step.is_column and step.dtype != "category"
 
 
-def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str) -> tuple[Array, Array]:
+def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str, tell: Tell) -> tuple[Array, Array]:
     """Return the numbers (n, n_numbers) and codes (n, n_codes) that rows add to logs."""
     minutes = None
     if MINUTE in inputs.numbers or COSINE in inputs.numbers:
@@ -141,12 +144,14 @@ def _brought(inputs: Inputs, table: pl.DataFrame, timezone: str) -> tuple[Array,
         minutes = (local.hour().cast(pl.Int64) * 60 + local.minute()).to_numpy()
     own = np.empty((table.height, len(inputs.numbers)), np.float64)
     for i, name in enumerate(inputs.numbers):
+        tell(i)
         if minutes is not None and name in (MINUTE, COSINE, SINE):
             own[:, i] = minutes if name == MINUTE else CIRCLE[0 if name == COSINE else 1][minutes]
         else:
             own[:, i] = table[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
     codes = np.empty((table.height, len(inputs.codes)), np.int64)
     for i, name in enumerate(inputs.codes):
+        tell(len(inputs.numbers) + i)
         if name.startswith("where "):
             met = inputs.wheres[name.removeprefix("where ")].apply(table, timezone=timezone)
             codes[:, i] = met.fill_null(value=False).to_numpy()
@@ -175,7 +180,7 @@ def codes_of(values: pl.Series) -> Array:
 # ---------------------------------------------------------------- slots
 
 
-def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array, watch: Callable[[str], None]) -> Array:
+def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array, watch: Watch) -> Array:
     """Return each event's slots, (n, n_spaces), after making them; NULL where nothing of an old event counts any more.
 
     An event still counts for an entity whose windows reach its time or that of its outcome, or while its outcome may
@@ -197,7 +202,7 @@ def _event_slots(state: OnlineFeatures, frame: pl.DataFrame, times: Array, watch
     return out
 
 
-def _ids_told(watch: Callable[[str], None], entity: str, n: int) -> None:
+def _ids_told(watch: Watch, entity: str, n: int) -> None:
     watch(f"{whole(n)} ids of {entity}")
 
 
@@ -344,19 +349,19 @@ def _take_verdicts(
     verdicts.silent = max(0, int(np.searchsorted(times, until - max(delay, 1), side="right")) + number)
 
 
-def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int, tell: Tell) -> None:
+def _take_source(state: OnlineFeatures, name: str, source: pl.DataFrame, until: int, watch: Watch) -> None:
     """Add the rows of another table that later events may see, and schedule rows that are not usable yet."""
     usable = _micros(source["usable_time"])
     known = usable < until
-    _look_up(state.others[name], source.filter(pl.Series(known)))
+    _look_up(state.others[name], source.filter(pl.Series(known)), lambda n: watch(f"{whole(n)} rows of {name}"))
     rows = np.flatnonzero(known & (usable > until - state.plan.lookback.rows_within_us.get(name, 0)))
     rows = rows[np.argsort(usable[rows], kind="stable")]
     recent, times = source[rows.tolist()] if len(rows) else source.clear(), usable[rows]
-    own, codes = _brought(state.plan.inputs[name], recent, state.timezone)
+    own, codes = _brought(state.plan.inputs[name], recent, state.timezone, lambda n: watch(f"{n} columns of {name}"))
     slots = np.full((len(rows), len(state.plan.spaces)), arena.NULL, np.int64)
     for number, space in enumerate(state.plan.spaces):
         if len(space.names) == 1 and space.names[0] in recent.columns:
-            slots[:, number] = _slots(state, number, recent[space.names[0]], tell)
+            slots[:, number] = _slots(state, number, recent[space.names[0]], partial(_ids_told, watch, name))
     layout, tracks = state.plan.layout, state.tracks[name]
     _in_full(
         state,
@@ -372,9 +377,11 @@ def _expect_rows(state: OnlineFeatures, name: str, source: pl.DataFrame) -> None
         state.source(name, row)
 
 
-def _look_up(other: Other, known: pl.DataFrame) -> None:
+def _look_up(other: Other, known: pl.DataFrame, tell: Tell) -> None:
     """Keep the last row, in the order of the table, of each value of an entity."""
     for entity in other.latest:
         last = known.filter(pl.col(entity).is_not_null()).unique(subset=[entity], keep="last", maintain_order=True)
-        for row in last.iter_rows(named=True):
+        for n, row in enumerate(last.iter_rows(named=True)):
+            if n % _TOLD == 0:
+                tell(n)
             other.keep(other.read(row), only=entity)

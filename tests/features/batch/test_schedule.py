@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
 from fraudctl.data.tables import Events
-from fraudctl.features.batch import schedule
+from fraudctl.features.batch import groups, schedule
 from fraudctl.features.batch.build import build
 from fraudctl.features.meaning.definition import FeatureSet
 
@@ -40,10 +41,34 @@ def test_entities_one_after_the_other_give_the_same_and_tell_how_their_events_ar
     beside = build(events, features, timezone="UTC", threads=threads)
     told: list[tuple[str, int, int]] = []
     monkeypatch.setattr(schedule, "_MOST_SIDE_BY_SIDE", 0)
+    monkeypatch.setattr(groups, "_LEAST_SHARED", 10)
     after = build(events, features, timezone="UTC", threads=threads, progress=lambda *said: told.append(said))
     assert_frame_equal(after, beside)
     words = [word for word, _, _ in told]
     steps = [f"{step} shop" for step in ("ids of", "events by", "places of events by")]
     assert [word for word in words if word in steps] == steps
+    assert {f"{n} rows, card_count_1d", f"{n} rows, shop_count_1d"} < set(words)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
     assert told[-1][1:] == (len(features.steps),) * 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n", [0, 1, 7, 100])
+def test_workers_do_all_rows_once_and_tell_how_many_are_done(
+    monkeypatch: pytest.MonkeyPatch, threads: int, n: int
+) -> None:
+    monkeypatch.setattr(groups, "_LEAST_SHARED", 2)
+    monkeypatch.setattr(groups, "_MOST_A_SHARE", 5)
+    told: list[tuple[int, int]] = []
+    workers = groups.Workers(threads, lambda *said: told.append(said))
+    times = np.zeros(n, np.int64)
+
+    def count(start: int, stop: int) -> None:
+        times[start:stop] += 1
+
+    workers.spread(n, count)
+    workers.run(np.arange(n + 1), count)
+    assert times.tolist() == [2] * n
+    assert told == sorted(told[: len(told) // 2]) * 2
+    assert (told[-1] == (n, n)) if n > 1 else not told
+    assert len(told) >= 2 * (n // 5) or n < 5

@@ -106,7 +106,7 @@ def test_a_snapshot_and_a_history_go_on_as_if_nothing_had_been(columns, data, ev
             history, features, timezone=ZONE, label_delay_us=DELAY, progress=lambda *said: told.append(said)
         )
     assert to_bytes(often) == to_bytes(bulk)
-    assert {(what, 1, 4) for what in ("columns", "0 ids of card", "0 ids of shop")} < set(told)
+    assert {(what, 1, 4) for what in ("columns", "0 columns", "0 ids of card", "0 ids of shop")} < set(told)
     until = first["event_time"].dt.epoch("us")[-1]
     left = [
         (time, kind, row) for time, kind, row in messages if row["event_id"] in later or (kind == 0 and time > until)
