@@ -44,6 +44,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one worker more than there are processors: some tests wait, for brokers, servers and disks."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 SESSIONS = ("test_life.py", "test_challengers.py", "test_tutorial.py", "test_readme.py", "test_places.py")
 """Files of `tests/docs` with a test of 10 to 90 seconds of the processor, the dearest first."""
 
