@@ -142,7 +142,8 @@ class Decider:
         if self._forest is None:
             return
         numbers = np.zeros(len(self.bundle.columns.names))
-        self.forest.explain(self.forest.score(numbers, dict.fromkeys(self.forest.codes))[1])
+        values = self.forest.explain(self.forest.score(numbers, dict.fromkeys(self.forest.codes))[1])
+        self._strongest(values, towards_alert=True)
 
     @property
     def forest(self) -> Forest | Blend:
@@ -192,11 +193,15 @@ class Decider:
 
     def _reasons(self, row: OnlineRow, values: FloatArray, *, towards_alert: bool) -> tuple[Reason, ...]:
         """Do what `reasons.choose` does for one row."""
+        chosen = self._strongest(values, towards_alert=towards_alert)
+        return tuple(reason_for(self._described[j], self.value(row, j), float(values[j])) for j in chosen)
+
+    def _strongest(self, values: FloatArray, *, towards_alert: bool) -> list[int]:
         from fraudctl.scoring.kernels import strongest
 
         found = np.empty(MOST, dtype=np.int64)
         n = strongest(values, 1.0 if towards_alert else -1.0, self._closed, FAINT, found)
-        return tuple(reason_for(self._described[j], self.value(row, j), float(values[j])) for j in found[:n].tolist())
+        return [int(at) for at in found[:n]]
 
     def value(self, row: OnlineRow, position: int) -> float | int | str | bool | None:
         """Return the value of a column of the model, by its position there, in its own type."""
