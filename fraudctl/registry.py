@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, Final, Literal, get_args
 
 from fraudctl.costs import BASE_RULE, OLD_BASE_RULE
@@ -27,6 +29,8 @@ LOG_NAME: Final = "registry.jsonl"
 HEAD_NAME: Final = ".registry.head"
 _TRIES: Final = 20
 """How often an entry is tried while other machines write a registry that is shared."""
+_PAUSE: Final = 0.05
+"""Seconds by which the longest pause grows from try to try: machines that tried in step would lose to each other."""
 _LOCK_NAME: Final = ".registry.lock"
 
 WrittenBy = Literal["train", "threshold", "refit"]
@@ -213,10 +217,11 @@ def record_gate(
 
 
 def _add(models_dir: Path, entry: Entry) -> Entry:
-    for _ in range(_TRIES):
+    for number in range(1, _TRIES + 1):
         with _chained(models_dir).locked(), contextlib.suppress(RacedError):
             _append(models_dir, _read(models_dir), entry)
             return entry
+        time.sleep(SystemRandom().uniform(0, number * _PAUSE))
     msg = f"other machines have written the registry {_TRIES} times meanwhile; nothing was noted"
     raise UsageError(msg, hint="run the command again")
 

@@ -137,6 +137,30 @@ def test_of_two_promotions_one_wins_and_the_other_says_so(machine: Machines, mon
     assert [e.event for e in registry.history(b.models_dir)].count("promote") == 1
 
 
+def test_a_note_that_loses_waits_longer_from_try_to_try(machine: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = machine("a")
+    version = written(project, 1)
+    plain, lost, longest = stores.replace, iter(range(registry._TRIES - 1)), []
+
+    def raced(address: str, content: bytes, *, seen: str | None) -> None:
+        if next(lost, None) is not None:
+            raise stores.RacedError(address)
+        plain(address, content, seen=seen)
+
+    class Longest:
+        def uniform(self, low: float, high: float) -> float:
+            assert low == 0
+            longest.append(high)
+            return 0.0
+
+    monkeypatch.setattr(stores, "replace", raced)
+    monkeypatch.setattr(registry, "SystemRandom", Longest)
+    judged(project, version)
+    assert [entry.event for entry in registry.history(project.models_dir)] == ["train", "gate"]
+    assert len(longest) == registry._TRIES - 1
+    assert longest == sorted(set(longest))
+
+
 def test_notes_of_many_machines_are_all_kept(machine: Machines) -> None:
     machines = [machine(name) for name in "abc"]
     version = written(machines[0], 1)
