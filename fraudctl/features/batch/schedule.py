@@ -109,6 +109,7 @@ def _one_by_one(engine: Engine, groups: list[list[Unit]], tell: _Teller) -> None
     needed = [grouping(group[0]) for group in groups]
     ahead: Future[object] | None = None
     steps: SimpleQueue[str | None] = SimpleQueue()
+    quiet = engine.workers
     with ThreadPoolExecutor(1) as pool:
         for number, group in enumerate(groups):
             if ahead is not None:
@@ -116,9 +117,10 @@ def _one_by_one(engine: Engine, groups: list[list[Unit]], tell: _Teller) -> None
             following = needed[number + 1] if number + 1 < len(needed) else ()
             ahead = pool.submit(engine.prepare, *following, watch=steps.put) if following else None
             for unit in group:
-                engine.workers = Workers(engine.workers.threads, partial(tell.rows, unit))
+                engine.workers = Workers(quiet.threads, partial(tell.rows, unit))
                 engine.compute(unit)
                 tell.unit(unit)
+            engine.workers = quiet
             engine.forget(needed[number], needed[number + 1 :])
 
 
